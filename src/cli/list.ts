@@ -1,7 +1,7 @@
 /** `iova list`: the PCI functions of this host. */
 import { hexDigits } from "../core/hex-digits.js";
 import { visible } from "../core/visible.js";
-import { listPciFunctions, type PciFunction } from "../pci/sysfs.js";
+import { ifThere, listPciFunctions, type PciFunction } from "../pci/sysfs.js";
 import { blockDevices, usersOf } from "../pci/usage.js";
 import { parseCommandLine, usageError } from "./command-line.js";
 import { listDescription } from "./described/list.js";
@@ -31,7 +31,7 @@ export async function runList(argv: readonly string[]): Promise<void> {
 }
 
 function printList(json: boolean): void {
-  const entries = listPciFunctions().map(entryOf);
+  const entries = listPciFunctions().flatMap((fn) => ifThere(() => entryOf(fn)) ?? []);
   if (json) {
     printJsonText(JSON.stringify(entries, undefined, 2));
     return;

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { BusyError, SysError, UnsupportedError } from "../core/errors.js";
 import { refusalHint, StepWait } from "../pci/steps/kernel-steps.js";
-import { readPciFunction } from "../pci/sysfs.js";
+import { ifThere, readPciFunction } from "../pci/sysfs.js";
 import { holdersText, usersOf, vfioHolders, virtualFunctionHolders } from "../pci/usage.js";
 import { isVfioBound } from "../pci/vfio-driver.js";
 import { kernelText } from "../sys/kernel-files.js";
@@ -69,7 +69,9 @@ function assertUnused(bdf: string, vfs: readonly string[]): void {
     ...[...virtualFunctionHolders(bdf, vfs)].map(
       ([vf, some]) => `its virtual function ${vf} is open in ${holdersText(some)}`,
     ),
-    ...vfs.flatMap((vf) => usersOf(vf).map((user) => `its virtual function ${vf}: ${user}`)),
+    ...vfs.flatMap(
+      (vf) => ifThere(() => usersOf(vf))?.map((user) => `its virtual function ${vf}: ${user}`) ?? [],
+    ),
   ];
   if (users.length > 0) throw new BusyError(`${bdf} is in use, and was not reset: ${users.join("; ")}`);
 }

@@ -1,5 +1,5 @@
 /** `iova vfs`: lists the virtual functions of a PCI function. `iova sriov` sets their number. */
-import { type PciFunction, readPciFunction } from "../pci/sysfs.js";
+import { ifThere, type PciFunction, readPciFunction } from "../pci/sysfs.js";
 import { holdersText, type VfioHolder, virtualFunctionHolders } from "../pci/usage.js";
 import { onlyOperand, parseCommandLine } from "./command-line.js";
 import { vfsDescription } from "./described/vfs.js";
@@ -31,8 +31,8 @@ export async function runVfs(argv: readonly string[]): Promise<void> {
 
 function entriesOf(pf: PciFunction): VirtualFunctionEntry[] {
   const holders = virtualFunctionHolders(pf.bdf, pf.virtualFunctions);
-  return pf.virtualFunctions.map((bdf) => ({
-    ...entryOf(readPciFunction(bdf)),
-    openIn: holders.get(bdf) ?? [],
-  }));
+  return pf.virtualFunctions.flatMap((bdf) => {
+    const entry = ifThere(() => entryOf(readPciFunction(bdf)));
+    return entry === undefined ? [] : { ...entry, openIn: holders.get(bdf) ?? [] };
+  });
 }

@@ -75,6 +75,16 @@ function findPath(bdf: string): string | undefined {
   return kernelText(join(path, "vendor")) === undefined ? undefined : path;
 }
 
+/** What `look` returns of a function that was listed; undefined if the function has gone since. */
+export function ifThere<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    if (error instanceof ArgumentError) return undefined;
+    throw error;
+  }
+}
+
 /** All functions of this host, in address order; empty if it has no PCI. @throws UnsupportedError on another system than Linux */
 export function listPciFunctions(): PciFunction[] {
   // A function that is removed meanwhile is left out.

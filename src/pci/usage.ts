@@ -1,5 +1,5 @@
 /** Finds what uses a PCI function on this host: mounts, swap, volumes, network interfaces, and processes through VFIO. */
-import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
+import { closeSync, constants, openSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { kernelLinkName, kernelNames, kernelRealPath, kernelText } from "../sys/kernel-files.js";
 import { devicePath } from "./sysfs.js";
@@ -14,7 +14,8 @@ const text = (path: string): string => kernelText(path) ?? "";
 
 /** Devices of a class below a function, directly or (virtio, USB) through other devices. */
 function devicesBehind(bdf: string, className: string): string[] {
-  const home = `${realpathSync(devicePath(bdf))}/`;
+  const path = devicePath(bdf);
+  const home = `${kernelRealPath(path) ?? path}/`;
   return list(`/sys/class/${className}`).filter((name) => {
     // None if it was removed meanwhile.
     return kernelRealPath(`/sys/class/${className}/${name}`)?.startsWith(home) ?? false;

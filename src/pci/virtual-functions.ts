@@ -12,7 +12,7 @@ import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
 import { BindError, bindToVfioAsync } from "./bind.js";
 import { refusalHint, StepWait } from "./steps/kernel-steps.js";
-import { driverOf, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
+import { driverOf, ifThere, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
 import { holdersText, usersOf, type VfioHolder, virtualFunctionHolders } from "./usage.js";
 import { VFIO_PCI } from "./vfio-driver.js";
 
@@ -234,7 +234,7 @@ function assertUnused(
   const present = vfs.filter((vf) => existsSync(`/sys/bus/pci/devices/${vf}`));
   const users = [
     ...openText(virtualFunctionHolders(pf, present, openedBelow)),
-    ...present.flatMap((vf) => usersOf(vf).map((user) => `${vf}: ${user}`)),
+    ...present.flatMap((vf) => ifThere(() => usersOf(vf))?.map((user) => `${vf}: ${user}`) ?? []),
   ];
   if (users.length > 0)
     throw new BusyError(`the virtual functions of ${pf} can't be removed: ${users.join("; ")}`);

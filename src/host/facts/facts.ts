@@ -1,4 +1,5 @@
 /** Everything that a report on a host is made of. */
+import { ifThere } from "../../pci/sysfs.js";
 import { type KernelCommandLine, readCommandLine } from "./command-line.js";
 import { type ContainerFacts, readContainer } from "./container.js";
 import { type DeviceFacts, readDevice } from "./device.js";
@@ -65,14 +66,14 @@ export interface HostFacts {
  * Reads a host.
  * @param devices addresses of the devices that matter
  * @param user name or number; undefined: who runs this process
- * @param mayOpen whether devices that nobody uses are opened, too
+ * @param named whether the user named them: then those that nobody uses are opened, too, and one that isn't there is an error
  * @throws ArgumentError: no such device or user; TimeoutError: the host's directory of users doesn't answer
  */
 export function readHostFacts(
   root: HostRoot,
   devices: readonly string[],
   user?: string,
-  mayOpen = false,
+  named = false,
 ): HostFacts {
   const kernel = readKernelVersion(root);
   const config = readKernelConfig(root, kernel.release);
@@ -80,8 +81,12 @@ export function readHostFacts(
   const names = HostNames.read(root);
   const who = readUser(root, names, user);
   const nodes = readNodes(root, names, who);
-  const found = devices.map((bdf) => readDevice(root, bdf));
-  const tried = mayOpen && root.isLive && who.isThisProcess ? found : [];
+  // One that was only listed may have gone since.
+  const found = devices.flatMap((bdf) => {
+    const read = () => readDevice(root, bdf);
+    return (named ? read() : ifThere(read)) ?? [];
+  });
+  const tried = named && root.isLive && who.isThisProcess ? found : [];
   return {
     kernel,
     configPath: config?.path,

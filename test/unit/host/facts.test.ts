@@ -9,12 +9,20 @@ import { hostTree, type TreeFiles } from "../../support/host-tree.js";
 
 function factsOf(files: TreeFiles, devices: readonly string[] = [], user?: string): HostFacts {
   using tree = hostTree(files);
-  return readHostFacts(tree.root, devices, user);
+  return readHostFacts(tree.root, devices, user, true);
 }
 
 function states(facts: HostFacts): Record<string, string> {
   return Object.fromEntries(facts.options.map(({ name, state }) => [name, state]));
 }
+
+test("a function that was listed and has gone is left out, and one that was named is an error", () => {
+  using tree = hostTree(debian);
+  const gone = "0000:00:1e.0";
+  const { devices } = readHostFacts(tree.root, ["0000:00:03.0", gone]);
+  expect(devices.map(({ bdf }) => bdf)).toEqual(["0000:00:03.0"]);
+  expect(() => factsOf(debian, [gone])).toThrow(ArgumentError);
+});
 
 test("Debian's kernel has type1 and no iommufd, by its file in /boot", () => {
   const facts = factsOf(debian, ["0000:00:03.0"]);

@@ -6,7 +6,13 @@ import { NVME_CLASS } from "../../../nvme/class-code.js";
 import { NvmeController } from "../../../nvme/controller.js";
 import { isKnownNvme } from "../../../nvme/quirks/controller-quirks.js";
 import type { NvmeQuirk } from "../../../nvme/quirks/quirks.js";
-import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
+import {
+  findPciFunction,
+  ifThere,
+  listPciFunctions,
+  type PciFunction,
+  readPciFunction,
+} from "../../../pci/sysfs.js";
 import { holdersText, usersOf, vfioHolders } from "../../../pci/usage.js";
 import { VFIO_PCI } from "../../../pci/vfio-driver.js";
 import { parseCommandLine } from "../../command-line.js";
@@ -67,8 +73,8 @@ async function listed(fn: PciFunction, options: ControllerOptions): Promise<List
   const { bdf: address, driver, iommuGroup } = fn;
   const base = { address, driver, iommuGroup, namespaces: [], notes: [] };
   if (driver !== VFIO_PCI) {
-    const kernel = kernelController(address);
-    const notes = usersOf(address);
+    const kernel = ifThere(() => kernelController(address));
+    const notes = ifThere(() => usersOf(address)) ?? [];
     if (kernel === undefined) return { ...base, notes };
     const namespaces = kernel.namespaces.map(({ name, ...rest }) => ({ device: `/dev/${name}`, ...rest }));
     return { ...base, ...kernel, namespaces, notes };
@@ -160,7 +166,10 @@ async function run(argv: readonly string[]): Promise<void> {
   if (targets.length > 0) for (const target of targets) entries.push(await asked(target, options));
   else {
     for (const fn of listPciFunctions()) {
-      if (fn.classCode === NVME_CLASS || isKnownNvme(fn)) entries.push(await listed(fn, options));
+      if (fn.classCode !== NVME_CLASS && !isKnownNvme(fn)) continue;
+      const entry = await listed(fn, options);
+      // One that has gone meanwhile is left out.
+      if (findPciFunction(fn.bdf) !== undefined) entries.push(entry);
     }
   }
   if (json) printJson(listJson(entries));
