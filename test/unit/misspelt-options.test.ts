@@ -66,7 +66,7 @@ import { hostBehavior } from "../../src/nvme/spec/features.js";
 import { FeatureId } from "../../src/nvme/spec/opcodes.js";
 import { Interrupts } from "../../src/pci/interrupts.js";
 import { apiShape } from "../support/api-shape.js";
-import { MIB, openController, useEmulatedNvme } from "../support/emulated-nvme.js";
+import { MIB, openController, startController, useEmulatedNvme } from "../support/emulated-nvme.js";
 import { emulate } from "../support/emulators.js";
 import { optionParameters } from "../support/option-parameters.js";
 
@@ -241,7 +241,8 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
   const management = nvme.namespaceManagement;
   const operation = { nsid: 1, type: DirectiveType.identify, operation: 1 };
   const cq = await rings.createCompletionQueue({ id: 9, entries: 4 });
-  const raw = RawController.on(nvme.device);
+  using device = PciDevice.open((await startController()).address);
+  using raw = RawController.on(device);
   const image = emulatedFirmware({ revision: "2" });
   const range = { lba: 0, blocks: 1 };
   await expectRejections({
