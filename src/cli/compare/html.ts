@@ -1,70 +1,28 @@
 /** The report as one self-contained page: no script, no network, light and dark colours. */
+import { columns, factList, figure, heading, page, table } from "../page.js";
 import { type Bar, barChart, escapeHtml, lineChart } from "./charts.js";
 import type { ComparedBackend, CompareReport, MappingResult } from "./report.js";
 import type { Summary } from "./statistics.js";
 import { availableBackends, facts, methodNames, sortedMapping } from "./text.js";
 import { formatBytes, formatCount, formatTime } from "./units.js";
 
-const STYLE = `
-:root { color-scheme: light dark;
-  --page: #f6f7f9; --card: #ffffff; --ink: #1b2330; --soft: #5b6777; --line: #dde2e9; --grid: #e8ecf1;
-  --iommufd: #2563c9; --type1: #d9730d; --iommufd-compat: #0d8f7d; --noiommu: #8b5cc7; --good: #197a43; }
-@media (prefers-color-scheme: dark) { :root {
-  --page: #12161c; --card: #1a2028; --ink: #e4e9f0; --soft: #98a4b3; --line: #2d3642; --grid: #272f3a;
-  --iommufd: #6ea3f5; --type1: #f2a65a; --iommufd-compat: #4cc7b3; --noiommu: #b794e8; --good: #5fc98a; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
-header p { margin: 0; color: var(--soft); }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
-h2 { font-size: 20px; margin: 44px 0 4px; }
-h3 { font-size: 15px; font-weight: 600; margin: 0 0 8px; }
-h2 + p { margin: 0 0 14px; color: var(--soft); max-width: 78ch; }
-section.card { margin-top: 14px; }
-section.card, figure, .found { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
-.found { padding: 18px 22px 18px 40px; margin: 16px 0 0; border-left: 4px solid var(--good); }
-.found li { margin: 5px 0; }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 18px; }
-figure { margin: 0; padding: 16px 18px 12px; min-width: 0; }
-svg { display: block; width: 100%; height: auto; font: 12.5px system-ui, sans-serif; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 20px; margin: 0; padding: 18px 22px; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-.legend { display: flex; flex-wrap: wrap; gap: 6px 20px; margin: 0 0 14px; padding: 0; list-style: none; font-size: 14px; }
-.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 8px; background: currentColor; }
-.legend b { font-weight: 500; color: var(--ink); }
-.scroll { overflow-x: auto; padding: 4px 18px 10px; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 12px 7px 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; } tr:last-child td { border-bottom: 0; }
-th.text, td.text { text-align: left; } td.wide { white-space: normal; min-width: 11em; }
-td.no { color: var(--soft); } td.yes { color: var(--good); font-weight: 500; }
-.missing { color: var(--soft); font-size: 14px; padding: 14px 22px 14px 38px; margin: 0; }
-.grid { stroke: var(--grid); } .tick { fill: var(--soft); } .name, .value { fill: var(--ink); }
-.whisker { stroke: var(--ink); stroke-opacity: .55; fill: none; }
-.series polyline { fill: none; stroke: currentColor; stroke-width: 2.2; stroke-linejoin: round; }
-.series polygon { fill: currentColor; opacity: .15; stroke: none; } .series circle { fill: currentColor; stroke: var(--card); stroke-width: 1.5; }
-.bar { fill: currentColor; } .bar.added { opacity: .38; }
+/** Colours of the backends. */
+const STYLE = `:root { --iommufd: #2563c9; --type1: #d9730d; --iommufd-compat: #0d8f7d; --noiommu: #8b5cc7; }
+@media (prefers-color-scheme: dark) { :root { --iommufd: #6ea3f5; --type1: #f2a65a; --iommufd-compat: #4cc7b3; --noiommu: #b794e8; } }
 .iommufd { color: var(--iommufd); } .type1 { color: var(--type1); }
-.iommufd-compat { color: var(--iommufd-compat); } .noiommu { color: var(--noiommu); }
-footer { margin-top: 44px; color: var(--soft); font-size: 14px; }
-@media print { body { background: none; } main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
-`;
+.iommufd-compat { color: var(--iommufd-compat); } .noiommu { color: var(--noiommu); }`;
 
 export function renderHtml(report: CompareReport): string {
   const backends = availableBackends(report);
   const names =
     backends.length > 1 ? `${backends.slice(0, -1).join(", ")} and ${backends.at(-1)}` : backends.join("");
   const title = `${names} on ${report.machine.hostname}`;
-  const body = [
-    `<header><h1>${escapeHtml(title)}</h1><p>Measured by iova compare on ${escapeHtml(day(report.createdAt))}, ` +
-      `${report.rounds} rounds in turns${report.quick ? ", quick" : ""}</p></header>`,
-    heading("What was found", ""),
+  const subtitle = `Measured by iova compare on ${day(report.createdAt)}, ${report.rounds} rounds in turns${report.quick ? ", quick" : ""}`;
+  const parts = [
+    heading("What was found"),
     `<ul class="found">${report.findings.map((line) => `<li>${escapeHtml(line)}</li>`).join("")}</ul>`,
-    heading("Where", ""),
-    `<section class="card"><dl>${facts(report)
-      .map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd>`)
-      .join("")}</dl></section>`,
+    heading("Where"),
+    factList(facts(report)),
     mappingCharts(report, backends),
     libraryCharts(report),
     fillingCharts(report),
@@ -76,34 +34,16 @@ export function renderHtml(report: CompareReport): string {
     "<footer>Bars and lines are medians. Their shades and whiskers hold the middle half of the samples. Times of one " +
       "machine; compare ratios. Made by the npm package iova.</footer>",
   ];
-  return (
-    `<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n` +
-    `<meta name="viewport" content="width=device-width, initial-scale=1"/>\n` +
-    `<title>${escapeHtml(title)}</title>\n<style>${STYLE}</style>\n</head>\n<body>\n<main>\n${body
-      .filter((part) => part !== "")
-      .join("\n")}\n</main>\n</body>\n</html>\n`
-  );
+  return page({ title, subtitle, parts, style: STYLE });
 }
 
 function day(iso: string): string {
   return `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`;
 }
 
-function heading(title: string, explanation: string): string {
-  return `<h2>${escapeHtml(title)}</h2>${explanation === "" ? "" : `<p>${escapeHtml(explanation)}</p>`}`;
-}
-
 function legend(backends: readonly ComparedBackend[]): string {
   const items = backends.map((name) => `<li class="${name}"><i></i><b>${name}</b></li>`);
   return `<ul class="legend">${items.join("")}</ul>`;
-}
-
-function figure(title: string, chart: string): string {
-  return `<figure><h3>${escapeHtml(title)}</h3>${chart}</figure>`;
-}
-
-function columns(figures: readonly string[]): string {
-  return `<div class="columns">${figures.join("")}</div>`;
 }
 
 function bar(label: string, style: string, summary: Summary, text = formatTime(summary.median)): Bar {
@@ -279,20 +219,6 @@ function deviceCharts(report: CompareReport): string {
   return figures.length === 0 ? "" : heading("The device", "Opening it, and using it.") + columns(figures);
 }
 
-function table(header: readonly string[], rows: readonly (readonly string[])[], textColumns: number): string {
-  const cell = (tag: string, text: string, i: number, more = ""): string => {
-    const classes = [i < textColumns ? "text" : "", more].filter((name) => name !== "").join(" ");
-    return `<${tag}${classes === "" ? "" : ` class="${classes}"`}>${escapeHtml(text)}</${tag}>`;
-  };
-  const head = header.map((text, i) => cell("th", text, i)).join("");
-  const mark = (text: string): string =>
-    text === "yes" || text === "no" ? text : text.length > 24 ? "wide" : "";
-  const body = rows.map(
-    (row) => `<tr>${row.map((text, i) => cell("td", text, i, mark(text))).join("")}</tr>`,
-  );
-  return `<section class="card"><div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${body.join("")}</tbody></table></div></section>`;
-}
-
 function accountingTable(report: CompareReport): string {
   if (report.accounting.length === 0) return "";
   const counted = (each: { pinnedBytes: number; lockedBytes: number }): string =>
@@ -360,5 +286,5 @@ function missing(report: CompareReport): string {
   ];
   if (lines.length === 0) return "";
   const items = lines.map((line) => `<li>${escapeHtml(line)}</li>`).join("");
-  return `${heading("Not measured", "")}<section class="card"><ul class="missing">${items}</ul></section>`;
+  return `${heading("Not measured")}<section class="card"><ul class="missing">${items}</ul></section>`;
 }

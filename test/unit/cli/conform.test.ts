@@ -251,7 +251,9 @@ describe("iova nvme conform", () => {
       "FAIL  registers: CAP.MQES allows queues of 2 entries or more: CAP.MQES 0 [Base:",
     );
     expect(stdout).toMatch(/\d+ checks: \d+ failed, \d+ passed, \d+ not applicable/);
-    expect(readFileSync(page, "utf8")).toContain('<td class="fail">fail</td><td>CAP.MQES allows queues');
+    expect(readFileSync(page, "utf8")).toContain(
+      '<td class="text bad">fail</td><td class="text wide">CAP.MQES allows queues',
+    );
   });
 
   test("prints JSON, and status 0 if all pass", async () => {

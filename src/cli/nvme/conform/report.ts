@@ -1,5 +1,5 @@
 /** The report of `iova nvme conform` as text, JSON and a page. */
-import { escapeHtml } from "../../compare/charts.js";
+import { heading, page, table } from "../../page.js";
 import type { Json } from "../output.js";
 import type { CheckResult } from "./run.js";
 
@@ -34,24 +34,13 @@ export function reportJson(report: ConformReport): Json {
   return { target: report.target, passed: pass, failed: fail, not_applicable: other, checks };
 }
 
-const STYLE = `:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3em .8em .3em 0;border-bottom:1px solid #8884;vertical-align:top}
-.fail{color:#c22;font-weight:600}.pass{color:#197a43}.not{opacity:.6}`;
-
 /** A self-contained page, without a script. */
 export function reportHtml(report: ConformReport): string {
-  const cells = (values: readonly string[], tag: string): string =>
-    values.map((value) => `<${tag}>${escapeHtml(value)}</${tag}>`).join("");
-  const row = ({ name, section, result, found = "" }: CheckResult): string =>
-    `<tr><td class="${result.replace(" applicable", "")}">${result}</td>${cells([name, found, section], "td")}</tr>`;
   const subjects = [...new Set(report.results.map(({ subject }) => subject))];
-  const tables = subjects.map((subject) => {
-    const rows = report.results.filter((each) => each.subject === subject).map(row);
-    const head = `<tr>${cells(["Result", "Check", "Found", "Specification"], "th")}</tr>`;
-    return `<h2>${escapeHtml(subject)}</h2><table>${head}${rows.join("")}</table>`;
+  const parts = subjects.flatMap((subject) => {
+    const own = report.results.filter((each) => each.subject === subject);
+    const rows = own.map(({ result, name, found = "", section }) => [result, name, found, section]);
+    return [heading(subject), table(["Result", "Check", "Found", "Specification"], rows, 4)];
   });
-  const title = `NVMe conformance of ${report.target}`;
-  return `<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(title)}</title><style>${STYLE}</style></head>
-<body><h1>${escapeHtml(title)}</h1><p>${escapeHtml(summary(report))}</p>${tables.join("")}</body></html>
-`;
+  return page({ title: `NVMe conformance of ${report.target}`, subtitle: summary(report), parts });
 }
