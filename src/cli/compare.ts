@@ -1,6 +1,6 @@
 /** `iova compare`: its options, the guest for --guest, progress, and the three output formats. */
 import { spawn } from "node:child_process";
-import { closeSync, openSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { ConfigError, IovaError } from "../core/errors.js";
 import { Problems, read } from "../core/options.js";
 import { parseBdf } from "../pci/bdf.js";
@@ -11,6 +11,7 @@ import { type CompareReport, reportSchema } from "./compare/report.js";
 import { renderText } from "./compare/text.js";
 import { compareDescription } from "./described/compare.js";
 import { packageFile } from "./package-file.js";
+import { checkWritable } from "./page.js";
 import { ProgressLine } from "./progress.js";
 import { print, printJsonText } from "./terminal.js";
 
@@ -60,16 +61,6 @@ export async function runCompare(argv: readonly string[]): Promise<void> {
   if (options.html !== undefined) writeFileSync(options.html, renderHtml(report));
   if (options.json) printJsonText(JSON.stringify(report, undefined, 2));
   else print(renderText(report));
-}
-
-/** Called before the measurement, which takes minutes. @throws ConfigError */
-function checkWritable(file: string): void {
-  try {
-    closeSync(openSync(file, "a"));
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`--html: ${reason}`, { cause: error });
-  }
 }
 
 /** The default devices of the guest tool: an NVMe controller to measure, and edu as the second device. */

@@ -1,4 +1,6 @@
 /** The shell of the pages that commands write: self-contained, no script, no network, light and dark colours. */
+import { closeSync, openSync } from "node:fs";
+import { asError, ConfigError } from "../core/errors.js";
 import { escapeHtml } from "./compare/charts.js";
 
 const STYLE = `
@@ -112,4 +114,18 @@ export function table(
     (row) => `<tr>${row.map((text, i) => cell("td", text, i, mark(text))).join("")}</tr>`,
   );
   return `<section class="card"><div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${body.join("")}</tbody></table></div></section>`;
+}
+
+/** `2026-11-30 12:00 UTC`, of a date as ISO text. */
+export function day(iso: string): string {
+  return `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`;
+}
+
+/** Called before a measurement, which can take long. @throws ConfigError */
+export function checkWritable(file: string): void {
+  try {
+    closeSync(openSync(file, "a"));
+  } catch (error) {
+    throw new ConfigError(`--html: ${asError(error).message}`, { cause: error });
+  }
 }

@@ -223,6 +223,11 @@ function declare() {
       offset: number,
       length: number,
     ) => number,
+    schedSetaffinity: libc.func("int sched_setaffinity(int thread, size_t length, const void *mask)") as (
+      thread: number,
+      length: number,
+      mask: Pointer,
+    ) => number,
     poll: libc.func("int poll(void *fds, unsigned long nfds, int timeout)") as (
       fds: Pointer,
       count: number,

@@ -1,4 +1,4 @@
-/** NUMA placement: mbind(2) and get_mempolicy(2) of linux/mempolicy.h. */
+/** Placement: of memory on NUMA nodes by mbind(2) and get_mempolicy(2), of threads on processors by sched_setaffinity(2). */
 import { checkInteger } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { fileText } from "./kernel-files.js";
@@ -63,4 +63,17 @@ function systemCalls(): { readonly mbind: number; readonly getMempolicy: number 
   if (found === undefined)
     throw new UnsupportedError(`NUMA placement is not implemented for ${process.arch}`);
   return found;
+}
+
+/** The C library's cpu_set_t has as many. */
+const MAX_CPUS = 1024;
+
+/** Keeps this thread on a processor from now on. @throws ArgumentError, SysError: EINVAL if there is no such processor for it */
+export function pinThread(cpu: number): void {
+  checkInteger("cpu", cpu, 0, MAX_CPUS - 1);
+  const mask = new Uint8Array(MAX_CPUS / 8);
+  mask[cpu >> 3] = 1 << (cpu & 7);
+  if (c().schedSetaffinity(0, mask.length, mask) < 0) {
+    throw new SysError("sched_setaffinity", lastErrno(), { object: `a thread to processor ${cpu}` });
+  }
 }

@@ -33,6 +33,8 @@ export interface LineChart {
   readonly series: readonly Series[];
   readonly xTicks: readonly { readonly value: number; readonly label: string }[];
   readonly formatY: (value: number) => string;
+  /** Both axes are linear, the vertical one from zero. */
+  readonly linear?: true;
 }
 
 const HEIGHT = 280;
@@ -41,22 +43,24 @@ const RIGHT = 18;
 const TOP = 12;
 const BOTTOM = 34;
 
-/** Both axes logarithmic; values are above 0. */
-export function lineChart({ label, series, xTicks, formatY }: LineChart): string {
+/** By default both axes are logarithmic, and values above 0. */
+export function lineChart({ label, series, xTicks, formatY, linear }: LineChart): string {
+  const scale = linear ? (value: number): number => value : Math.log10;
   const points = series.flatMap((each) => each.points);
-  const xs = xTicks.map(({ value }) => Math.log10(value));
+  const xs = xTicks.map(({ value }) => scale(value));
   const [xMin, xMax] = [smallestOf(xs), largestOf(xs)];
-  const decades = decadesOf(points.flatMap(({ y, low, high }) => [y, low, high]));
-  const [yMin = 0] = decades;
-  const yMax = decades.at(-1) ?? 1;
+  const values = points.flatMap(({ y, low, high }) => [y, low, high]);
+  const yTicks = linear ? stepsTo(largestOf(values, 0)) : decadesOf(values);
+  const yMin = scale(yTicks[0] ?? 0);
+  const yMax = scale(yTicks.at(-1) ?? 1);
   const x = (value: number): number =>
-    LEFT + ((Math.log10(value) - xMin) / Math.max(xMax - xMin, 1e-9)) * (WIDTH - LEFT - RIGHT);
+    LEFT + ((scale(value) - xMin) / Math.max(xMax - xMin, 1e-9)) * (WIDTH - LEFT - RIGHT);
   const y = (value: number): number =>
-    TOP + ((yMax - Math.log10(value)) / Math.max(yMax - yMin, 1e-9)) * (HEIGHT - TOP - BOTTOM);
+    TOP + ((yMax - scale(value)) / Math.max(yMax - yMin, 1e-9)) * (HEIGHT - TOP - BOTTOM);
 
-  const grid = decades.map((exponent) => {
-    const at = fixed(y(10 ** exponent));
-    const text = escapeHtml(formatY(10 ** exponent));
+  const grid = yTicks.map((value) => {
+    const at = fixed(y(value));
+    const text = escapeHtml(formatY(value));
     return (
       `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}"/>` +
       `<text class="tick" x="${LEFT - 8}" y="${at}" dy="0.35em" text-anchor="end">${text}</text>`
@@ -82,12 +86,19 @@ export function lineChart({ label, series, xTicks, formatY }: LineChart): string
   return svg(label, HEIGHT, [...grid, ...ticks, ...lines]);
 }
 
-/** Exponents of ten around all values: at least two. */
+/** Round numbers from 0 to beyond a value. */
+function stepsTo(most: number): number[] {
+  const power = 10 ** Math.floor(Math.log10(most || 1));
+  const step = [0.2, 0.5, 1, 2].map((part) => part * power).find((each) => most / each <= 6) ?? power;
+  return Array.from({ length: Math.ceil(most / step) + 1 }, (_, at) => at * step);
+}
+
+/** Powers of ten around all values: at least two. */
 function decadesOf(values: readonly number[]): number[] {
   const positive = values.filter((value) => value > 0).map(Math.log10);
   const first = Math.floor(smallestOf(positive));
   const last = Math.max(first + 1, Math.ceil(largestOf(positive)));
-  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
 }
 
 export interface Bar {

@@ -1,5 +1,5 @@
 /** The report as one self-contained page: no script, no network, light and dark colours. */
-import { columns, factList, figure, heading, page, table } from "../page.js";
+import { columns, day, factList, figure, heading, page, table } from "../page.js";
 import { type Bar, barChart, escapeHtml, lineChart } from "./charts.js";
 import type { ComparedBackend, CompareReport, MappingResult } from "./report.js";
 import type { Summary } from "./statistics.js";
@@ -35,10 +35,6 @@ export function renderHtml(report: CompareReport): string {
       "machine; compare ratios. Made by the npm package iova.</footer>",
   ];
   return page({ title, subtitle, parts, style: STYLE });
-}
-
-function day(iso: string): string {
-  return `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`;
 }
 
 function legend(backends: readonly ComparedBackend[]): string {

@@ -56,9 +56,9 @@ describe("the command line of perf", () => {
   test("perf takes sizes, workloads and times", () => {
     const options = parsePerfOptions("00:04.0 -q 32 -o 16k -w randrw -t 0.5 --queues 2 --yes".split(" "));
     expect(options).toMatchObject({
-      target: "0000:00:04.0",
+      targets: ["0000:00:04.0"],
       depth: 32,
-      ioBytes: 16384,
+      split: [{ ioBytes: 16384, percent: 100 }],
       workload: "randrw",
       seconds: 0.5,
       warmUpSeconds: 1,
@@ -68,8 +68,43 @@ describe("the command line of perf", () => {
     });
   });
 
+  test("perf takes several targets, splits, mixes, rates and processors", () => {
+    const line = "00:04.0 00:05.0 --bssplit 4k/60:1M/40 -w rw --rwmixread 70 --rate 10m --rate-iops 500";
+    const more =
+      "--size 1g --cpus 0,2-4 --prinfo 8 --sgl --verify --steady-state 5% --ss-dur 30 --html p.html";
+    expect(parsePerfOptions(`${line} ${more}`.split(" "))).toMatchObject({
+      targets: ["0000:00:04.0", "0000:00:05.0"],
+      split: [
+        { ioBytes: 4096, percent: 60 },
+        { ioBytes: MIB, percent: 40 },
+      ],
+      readPercent: 70,
+      rate: 10 * MIB,
+      rateIops: 500,
+      rangeBytes: 1024 * MIB,
+      cpus: [0, 2, 3, 4],
+      prinfo: 8,
+      sgl: true,
+      verify: true,
+      steady: { percent: 5, seconds: 30 },
+      html: "p.html",
+    });
+  });
+
   test.each([
     [],
+    ["00:04.0", "--bssplit", "4k/60:8k/30"],
+    ["00:04.0", "--bssplit", "4k"],
+    ["00:04.0", "--bssplit", "4k/100", "-o", "4k"],
+    ["00:04.0", "--rwmixread", "50"],
+    ["00:04.0", "-w", "rw", "--rwmixread", "101"],
+    ["00:04.0", "--cpus", "3-1"],
+    ["00:04.0", "--cpus", "all"],
+    ["00:04.0", "--prinfo", "16"],
+    ["00:04.0", "--rate", "0"],
+    ["00:04.0", "--steady-state", "0"],
+    ["00:04.0", "--ss-dur", "1"],
+    ["00:04.0", "--html", ""],
     ["00:04.0", "-q", "0"],
     ["00:04.0", "-o", "4x"],
     ["00:04.0", "-o", "0"],
@@ -79,7 +114,7 @@ describe("the command line of perf", () => {
     ["00:04.0", "--warmup", "-1"],
     ["00:04.0", "--queues", "0"],
     ["00:04.0", "--backend", "none"],
-    ["00:04.0", "00:05.0"],
+    ["00:04.0", "0000:00:04.0"],
     ["nowhere"],
   ])("perf rejects the arguments %j %j %j", (...argv) => {
     expect(() => parsePerfOptions(argv)).toThrow(ConfigError);
@@ -124,6 +159,7 @@ describe("a run of perf", () => {
     expect([min, p50, p99, p999, max]).toEqual([min, p50, p99, p999, max].sort((a, b) => a - b));
     expect(min).toBeGreaterThan(0);
     expect(rest).toMatchObject({ backend: "vfio-user", seconds: 0.3 });
+    expect(rest.iops_over_time).toHaveLength(3);
   });
 
   test("perf writes only with --yes", async () => {

@@ -4,15 +4,15 @@ import { blocksOptions, destroys, namespaceOption, reads } from "./common.js";
 
 const namespace = { "namespace-id": namespaceOption } as const;
 
+/** Protection information field. */
+export const prinfo = value(
+  "N",
+  "protection: 8 the controller generates it, 4 checks the guard, 2 the application tag, 1 the reference tag",
+);
+
 /** End-to-end protection, for namespaces that have it. */
 const protection = {
-  prinfo: value(
-    "N",
-    "protection: 8 the controller generates it, 4 checks the guard, 2 the application tag, 1 the reference tag",
-    {
-      short: "p",
-    },
-  ),
+  prinfo: { ...prinfo, short: "p" },
   "ref-tag": value("N", "reference tag of the first block", { short: "r" }),
   "app-tag": value("N", "application tag", { short: "a" }),
   "app-tag-mask": value("N", "bits of the application tag that are checked", { short: "m" }),

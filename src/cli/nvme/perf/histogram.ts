@@ -78,6 +78,20 @@ export class LatencyHistogram {
     return sum;
   }
 
+  /** How many latencies are below each power of two, and not below the one before it: from the first with some to the last. */
+  get powers(): readonly { readonly belowNs: number; readonly count: number }[] {
+    const sums = new Array<number>(33).fill(0);
+    for (const [at, count] of this.counts.entries()) {
+      const power = Math.ceil(Math.log2(bucketEnd(at) + 1));
+      sums[power] = (sums[power] ?? 0) + count;
+    }
+    const all = sums.map((count, power) => ({ belowNs: 2 ** power, count }));
+    const used = all.filter(({ count }) => count > 0);
+    return all.filter(
+      ({ belowNs }) => belowNs >= (used[0]?.belowNs ?? 0) && belowNs <= (used.at(-1)?.belowNs ?? 0),
+    );
+  }
+
   /** In nanoseconds; 0 if nothing was recorded. */
   get minNs(): number {
     const min = this.extremes[MIN] ?? 0;

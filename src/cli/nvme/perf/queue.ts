@@ -9,35 +9,76 @@ import { writeIoEntry } from "../../../nvme/queues/submission-entry.js";
 import { SubmissionQueue } from "../../../nvme/queues/submission-queue.js";
 import { IoOpcode } from "../../../nvme/spec/opcodes.js";
 import { LatencyHistogram, wholeNs } from "./histogram.js";
+import type { PerfShape } from "./shape.js";
 
-export const workloads = ["read", "randread", "write", "randwrite", "randrw"] as const;
+export const workloads = ["read", "randread", "write", "randwrite", "rw", "randrw"] as const;
 export type Workload = (typeof workloads)[number];
+
+/** Whether a workload writes nothing. */
+export function isReading(workload: Workload): boolean {
+  return workload.endsWith("read");
+}
 
 /** The work, which is the same for every queue. */
 export interface PerfPlan {
   readonly workload: Workload;
   readonly depth: number;
   readonly nsid: number;
-  /** Blocks of each command. */
+  /** Blocks of each command, or of the smallest. */
   readonly blocks: number;
+  /** Bytes of each command that are transferred. */
+  readonly ioBytes: number;
   /** How many commands' blocks fit on the namespace, one after the other. */
   readonly places: number;
   readonly warmUpMs: number;
   readonly runMs: number;
   readonly timeoutMs: number;
+  /** Intervals of the measurement whose commands are counted. */
+  readonly samples: number;
+  /** The warm-up lasts until the main thread ends it, and for warmUpMs at least. */
+  readonly held: boolean;
+  /** What makes the commands different from plain reads or writes of one size. */
+  readonly shape: PerfShape | undefined;
+}
+
+/** Words of {@link PerfQueueSetup.shared}. */
+export const Shared = {
+  /** How far the run is: an index of `phases`. */
+  phase: 0,
+  /** 1: a warm-up that is held may end. */
+  released: 1,
+  /** Commands done since the start, modulo 2^32. */
+  ios: 2,
+  /** Commands done in each interval of the measurement. */
+  samples: 3,
+} as const;
+
+/** Data and metadata of the command slots, for those who look at it. */
+export interface PerfArea {
+  readonly data: Uint8Array;
+  readonly slotBytes: number;
+  readonly metadata: Uint8Array | undefined;
+  readonly metadataSlotBytes: number;
+  /** Address of each slot's metadata: two words. */
+  readonly pointers: Uint32Array;
 }
 
 /** A queue pair in a form that can be sent to a thread: its memory, and the addresses of its data. */
 export interface PerfQueueSetup {
   readonly id: number;
+  /** How many queues the controller has; this one is the id-th. */
+  readonly of: number;
   readonly entries: number;
   readonly sqWords: Uint32Array;
   readonly cqWords: Uint32Array;
   readonly doorbells: Uint32Array;
   readonly sqDoorbell: number;
   readonly cqDoorbell: number;
-  /** PRP1 and PRP2 of each command slot: four words. */
+  /** Data pointers, PRPs or an SGL descriptor, of each command slot: four words; those of further sizes follow. */
   readonly prps: Uint32Array;
+  readonly area: PerfArea;
+  /** What the run tells the main thread meanwhile. */
+  readonly shared: Uint32Array;
   /** Without interrupts. */
   readonly polled: boolean;
   readonly plan: PerfPlan;
@@ -47,21 +88,20 @@ const NS_PER_MS = 1e6;
 const TWO_32 = 2 ** 32;
 
 export class PerfQueue {
-  private readonly sq: SubmissionQueue;
-  private readonly cq: CompletionQueue;
+  protected readonly sq: SubmissionQueue;
+  protected readonly cq: CompletionQueue;
   readonly latencies = new LatencyHistogram();
   /**
    * Time of the last completion, by performance.now(). An array of one, because V8 allocates an object for each such number
    * that functions pass to each other.
    */
-  private readonly now = new Float64Array(1);
+  protected readonly now = new Float64Array(1);
   /** Submission time of each slot's command, in milliseconds. */
-  private readonly since: Float64Array;
-  private readonly isOutstanding: Uint8Array;
-  private readonly isRandom: boolean;
-  /** Writes among 256 commands. */
-  private readonly writeShare: number;
-  private place = 0;
+  protected readonly since: Float64Array;
+  protected readonly isOutstanding: Uint8Array;
+  protected readonly isRandom: boolean;
+  private readonly opcode: number;
+  protected place = 0;
   /** State of xorshift32: never 0. */
   private random: number;
   /** Completions taken since the last write of the completion doorbell. */
@@ -78,7 +118,7 @@ export class PerfQueue {
     this.since = new Float64Array(plan.depth);
     this.isOutstanding = new Uint8Array(plan.depth);
     this.isRandom = plan.workload.startsWith("rand");
-    this.writeShare = plan.workload === "randrw" ? 128 : plan.workload.endsWith("write") ? 256 : 0;
+    this.opcode = plan.workload.endsWith("write") ? IoOpcode.write : IoOpcode.read;
     // Each queue starts at another place.
     this.random = (0x9e37_79b9 * id) | 1;
     this.place = Math.floor((plan.places / 64) * (id - 1)) % plan.places;
@@ -92,6 +132,31 @@ export class PerfQueue {
   /** Time of the last completion, or of the start, by performance.now(). */
   get lastCompletion(): number {
     return this.now[0] ?? 0;
+  }
+
+  /** Histograms of reads and writes, if both are counted. */
+  get kinds(): readonly LatencyHistogram[] {
+    return [];
+  }
+
+  /** Bytes moved since the measurement began; undefined if all commands are of one size. */
+  get bytes(): number | undefined {
+    return undefined;
+  }
+
+  /** Whether a pass over the whole range, before or after the run, isn't done. */
+  get isInPass(): boolean {
+    return false;
+  }
+
+  /** Begins the pass after the run. @returns false if there is none */
+  beginCheck(): boolean {
+    return false;
+  }
+
+  /** Forgets what was counted. */
+  reset(): void {
+    this.latencies.reset();
   }
 
   /** Submits the first commands. */
@@ -133,7 +198,7 @@ export class PerfQueue {
   }
 
   /** @returns the completion's slot */
-  private settle(at: number): number {
+  protected settle(at: number): number {
     const { cq, isOutstanding } = this;
     const slot = cq.cids[at] ?? 0;
     const status = cq.statuses[at] ?? 0;
@@ -142,7 +207,7 @@ export class PerfQueue {
     return slot;
   }
 
-  private giveBack(count: number): void {
+  protected giveBack(count: number): void {
     this.taken += count;
     if (this.taken <= this.ringAfter) return;
     this.cq.ring();
@@ -154,13 +219,11 @@ export class PerfQueue {
     const { prps, plan } = setup;
     const { blocks, nsid } = plan;
     const lba = this.nextPlace(plan.places) * blocks;
-    // Reuses the upper bits of the last random number.
-    const writes = this.writeShare > (this.writeShare === 128 ? (this.random >>> 16) & 0xff : 0);
     const at = slot << 2;
     writeIoEntry(
       sq.words,
       sq.slot,
-      writes ? IoOpcode.write : IoOpcode.read,
+      this.opcode,
       slot,
       nsid,
       lba >>> 0,
@@ -178,18 +241,21 @@ export class PerfQueue {
   }
 
   private nextPlace(places: number): number {
-    if (this.isRandom) {
-      // xorshift32: fast, and random enough for a disk.
-      let x = this.random;
-      x ^= x << 13;
-      x ^= x >>> 17;
-      x ^= x << 5;
-      this.random = x;
-      return Math.floor(((x >>> 0) / TWO_32) * places);
-    }
+    if (this.isRandom) return this.draw(places);
     const { place } = this;
     this.place = place + 1 < places ? place + 1 : 0;
     return place;
+  }
+
+  /** A random whole number below `limit`. */
+  protected draw(limit: number): number {
+    // xorshift32: fast, and random enough for a disk.
+    let x = this.random;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.random = x;
+    return Math.floor(((x >>> 0) / TWO_32) * limit);
   }
 
   private refuse(slot: number, status: number): never {

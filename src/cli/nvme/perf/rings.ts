@@ -1,6 +1,7 @@
 /** The queue pairs of `iova nvme perf`: rings that admin commands create, and memory for the data of their commands. */
 import { randomFillSync } from "node:crypto";
 import { ArgumentError, UnsupportedError } from "../../../core/errors.js";
+import { largestOf } from "../../../core/lists.js";
 import type { DmaBuffer } from "../../../dma/buffer.js";
 import { prpListPages, writePrps } from "../../../nvme/command/prp.js";
 import type { NvmeController } from "../../../nvme/controller.js";
@@ -10,7 +11,7 @@ import { createPair, deletePair, requestPairs } from "../../../nvme/queues/queue
 import { allocRing } from "../../../nvme/queues/ring-memory.js";
 import { SQE_WORDS } from "../../../nvme/queues/submission-queue.js";
 import { completionDoorbell, submissionDoorbell } from "../../../nvme/spec/doorbells.js";
-import type { PerfPlan, PerfQueueSetup } from "./queue.js";
+import { isReading, type PerfPlan, type PerfQueueSetup, Shared } from "./queue.js";
 
 /** The driver's default, too. A larger depth gets more. */
 const USUAL_ENTRIES = 256;
@@ -30,7 +31,6 @@ export class PerfRings {
     private readonly nvme: NvmeController,
     count: number,
     plan: PerfPlan,
-    ioBytes: number,
     polled: boolean,
   ) {
     const { maxQueueEntries, doorbellStrideBytes } = nvme.capabilities;
@@ -51,13 +51,15 @@ export class PerfRings {
       doorbells.add(cqDoorbell);
       return {
         id,
+        of: count,
         entries,
         sqWords: this.alloc(entries * SQE_WORDS * 4).memory.words.subarray(0, entries * SQE_WORDS),
         cqWords: this.alloc(entries * CQE_WORDS * 4).memory.words.subarray(0, entries * CQE_WORDS),
         doorbells: doorbells.words,
         sqDoorbell,
         cqDoorbell,
-        prps: this.data(plan.depth, ioBytes, plan.workload !== "read" && plan.workload !== "randread"),
+        ...this.data(plan),
+        shared: sharedWords(Shared.samples + plan.samples),
         polled,
         plan,
       };
@@ -73,14 +75,13 @@ export class PerfRings {
     nvme: NvmeController,
     count: number,
     plan: PerfPlan,
-    ioBytes: number,
     vectorOf?: (queue: number) => number,
   ): Promise<PerfRings> {
     const granted = await requestPairs((command) => nvme.admin(command), count);
     if (granted < count) {
       throw new UnsupportedError(`${nvme.bdf} gives ${granted} I/O queues, not ${count}`);
     }
-    const rings = new PerfRings(nvme, count, plan, ioBytes, vectorOf === undefined);
+    const rings = new PerfRings(nvme, count, plan, vectorOf === undefined);
     try {
       for (const [at, setup] of rings.setups.entries()) await rings.createAt(setup, at, vectorOf?.(at));
       return rings;
@@ -117,30 +118,51 @@ export class PerfRings {
     return buffer;
   }
 
-  /** Memory for the data of a queue's commands. @returns PRP1 and PRP2 of each */
-  private data(depth: number, ioBytes: number, writes: boolean): Uint32Array {
+  /** Memory for the data of a queue's commands, and the data pointers of each slot for each size. */
+  private data({ depth, shape, ioBytes, workload }: PerfPlan): Pick<PerfQueueSetup, "prps" | "area"> {
     const pageBytes = this.nvme.memoryPageBytes;
+    const pages = (bytes: number): number => Math.ceil(bytes / pageBytes) * pageBytes;
+    const sizes = shape?.sizes.map(({ blocks }) => blocks * shape.strideBytes) ?? [ioBytes];
     // Each slot starts at a page.
-    const slotBytes = Math.ceil(ioBytes / pageBytes) * pageBytes;
-    const listBytes = prpListPages(ioBytes, pageBytes) * pageBytes;
-    const buffer = this.alloc(depth * (slotBytes + listBytes));
+    const slotBytes = pages(largestOf(sizes));
+    const listBytes = sizes.map((bytes) => prpListPages(bytes, pageBytes) * pageBytes);
+    const allListBytes = listBytes.reduce((sum, bytes) => sum + bytes, 0);
+    const separate =
+      shape === undefined || shape.strideBytes > shape.blockSizeBytes ? 0 : shape.metadataBytes;
+    const metadataSlotBytes = pages((slotBytes / (shape?.blockSizeBytes ?? 1)) * separate);
+    const metadataAt = depth * (slotBytes + allListBytes);
+    const buffer = this.alloc(metadataAt + depth * metadataSlotBytes);
     // Some disks treat zeros in a special way.
-    if (writes) randomFillSync(buffer.bytes.subarray(0, depth * slotBytes));
-    const prps = new Uint32Array(new SharedArrayBuffer(depth * PRP_WORDS * 4));
-    const entry = new Uint32Array(SQE_WORDS);
+    if (!isReading(workload)) randomFillSync(buffer.bytes.subarray(0, depth * slotBytes));
     const { words } = buffer.memory;
     const addressAt = (offset: number): [low: number, high: number] => {
       const low = buffer.iovaLow + offset;
       return [low % TWO_32, buffer.iovaHigh + Math.floor(low / TWO_32)];
     };
-    for (let slot = 0; slot < depth; slot++) {
-      const listAt = depth * slotBytes + slot * listBytes;
-      const [low, high] = addressAt(slot * slotBytes);
-      const [iovaLow, iovaHigh] = addressAt(listAt);
-      const list = { words, at: listAt / 4, iovaLow, iovaHigh };
-      writePrps(entry, 0, low, high, ioBytes, pageBytes, list);
-      prps.set(entry.subarray(PRP_AT, PRP_AT + PRP_WORDS), slot * PRP_WORDS);
+    const prps = sharedWords(sizes.length * depth * PRP_WORDS);
+    const pointers = sharedWords(depth * 2);
+    const entry = new Uint32Array(SQE_WORDS);
+    let listAt = depth * slotBytes;
+    for (const [size, bytes] of sizes.entries()) {
+      for (let slot = 0; slot < depth; slot++) {
+        const [low, high] = addressAt(slot * slotBytes);
+        const [iovaLow, iovaHigh] = addressAt(listAt);
+        const list = { words, at: listAt / 4, iovaLow, iovaHigh };
+        // An SGL Data Block descriptor: address, length, type 0.
+        if (shape?.sgl === true) entry.set([low, high, bytes, 0], PRP_AT);
+        else writePrps(entry, 0, low, high, bytes, pageBytes, list);
+        prps.set(entry.subarray(PRP_AT, PRP_AT + PRP_WORDS), (size * depth + slot) * PRP_WORDS);
+        listAt += listBytes[size] ?? 0;
+        if (separate > 0) pointers.set(addressAt(metadataAt + slot * metadataSlotBytes), 2 * slot);
+      }
     }
-    return prps;
+    const data = buffer.bytes.subarray(0, depth * slotBytes);
+    const metadata = separate === 0 ? undefined : buffer.bytes.subarray(metadataAt);
+    return { prps, area: { data, slotBytes, metadata, metadataSlotBytes, pointers } };
   }
+}
+
+/** Words that threads share. */
+function sharedWords(count: number): Uint32Array {
+  return new Uint32Array(new SharedArrayBuffer(count * 4));
 }

@@ -6,6 +6,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { IovaError } from "../../../core/errors.js";
 import { Lease } from "../../../core/lifetime/lease.js";
 import { append } from "../../../core/lists.js";
+import { pinThread } from "../../../sys/numa.js";
 import { read } from "../../../sys/syscalls.js";
 import { watchReadable } from "../../../sys/watch.js";
 import type { PerfQueueSetup } from "./queue.js";
@@ -15,6 +16,8 @@ export interface PerfWorkerData {
   readonly setup: PerfQueueSetup;
   /** Eventfd of the queue's interrupt vector, which the main thread closes. Without one the queue is polled. */
   readonly eventFd?: number | undefined;
+  /** The processor that the thread stays on; by default the kernel chooses. */
+  readonly cpu?: number | undefined;
 }
 
 export interface PerfWorkerResult extends PerfQueueResult {
@@ -28,6 +31,8 @@ export type PerfWorkerMessage =
   | { readonly failure: { readonly code: string; readonly message: string } };
 
 const CHECK_MS = 1000;
+/** Without an interrupt, a queue with a rate submits this often. */
+const PACE_MS = 1;
 
 /** @throws as PerfRun.turn() */
 async function runByInterrupt(run: PerfRun, eventFd: number): Promise<void> {
@@ -43,7 +48,7 @@ async function runByInterrupt(run: PerfRun, eventFd: number): Promise<void> {
           reject(error);
         }
       };
-      const timer = setInterval(() => attempt(() => run.look()), CHECK_MS);
+      const timer = setInterval(() => attempt(() => run.turn()), run.isPaced ? PACE_MS : CHECK_MS);
       watchReadable(
         eventFd,
         owner,
@@ -60,7 +65,8 @@ async function runByInterrupt(run: PerfRun, eventFd: number): Promise<void> {
 }
 
 /** @throws as PerfRun.turn() */
-export async function runPerfQueue({ setup, eventFd }: PerfWorkerData): Promise<PerfWorkerResult> {
+export async function runPerfQueue({ setup, eventFd, cpu }: PerfWorkerData): Promise<PerfWorkerResult> {
+  if (cpu !== undefined) pinThread(cpu);
   const collections: { startTime: number; duration: number }[] = [];
   const observer = new PerformanceObserver((list) => {
     append(collections, list.getEntries());
