@@ -19,6 +19,7 @@ import { maintenanceDescriptions } from "./nvme/maintenance.js";
 import { namespaceDescriptions } from "./nvme/namespaces.js";
 import { passthruDescriptions } from "./nvme/passthru.js";
 import { perfDescription } from "./nvme/perf.js";
+import { reportDescriptions } from "./nvme/report.js";
 import { reservationDescriptions } from "./nvme/reservations.js";
 import { znsDescription } from "./nvme/zns.js";
 
@@ -42,6 +43,7 @@ export const nvmeDescriptions: readonly CommandDescription[] = [
   ...Object.values(reservationDescriptions),
   ...Object.values(controllerDescriptions),
   ...Object.values(passthruDescriptions),
+  ...Object.values(reportDescriptions),
   perfDescription,
   conformDescription,
 ];

@@ -113,16 +113,25 @@ export type Prepare<D extends CommandDescription> = (
   args: Arguments<Extract<keyof D["options"], string>>,
 ) => Work | Promise<Work | Result>;
 
+/** A subcommand that also works on a controller that is open. */
+export interface DeclaredSubcommand extends NvmeSubcommand {
+  /** What it prints without options. @throws IovaError */
+  onOpen(nvme: NvmeController): Promise<Result | undefined>;
+}
+
 /** Makes the subcommands that are described, in their order. */
 export function commands<const D extends Readonly<Record<string, CommandDescription>>>(
   descriptions: D,
   prepares: { readonly [K in keyof D]: Prepare<D[K]> },
-): readonly NvmeSubcommand[] {
+): readonly DeclaredSubcommand[] {
   const names: readonly (keyof D)[] = Object.keys(descriptions);
   return names.map((name) => command(descriptions[name], prepares[name]));
 }
 
-function command<const D extends CommandDescription>(description: D, prepare: Prepare<D>): NvmeSubcommand {
+function command<const D extends CommandDescription>(
+  description: D,
+  prepare: Prepare<D>,
+): DeclaredSubcommand {
   const name = description.name.replace("nvme ", "");
   const options: OptionTable = description.options;
   async function run(argv: readonly string[]): Promise<void> {
@@ -160,7 +169,11 @@ function command<const D extends CommandDescription>(description: D, prepare: Pr
     );
     if (result !== undefined) show(result, json, values["raw-binary"] === true);
   }
-  return { description, run };
+  async function onOpen(nvme: NvmeController): Promise<Result | undefined> {
+    const work = await prepare(new Arguments<Extract<keyof D["options"], string>>(name, "", {}, options));
+    return typeof work === "function" ? await work(nvme, async () => {}) : work;
+  }
+  return { description, run, onOpen };
 }
 
 function show({ json, text, bytes }: Result, asJson: boolean, raw: boolean): void {

@@ -7,6 +7,7 @@ import { fdpCommands } from "./admin/fdp.js";
 import { logCommands } from "./admin/logs.js";
 import { maintenanceCommands } from "./admin/maintenance.js";
 import { namespaceCommands } from "./admin/namespaces.js";
+import { reportCommands } from "./admin/report.js";
 import { feature } from "./commands/feature.js";
 import { format } from "./commands/format.js";
 import { identify } from "./commands/identify.js";
@@ -46,6 +47,7 @@ const subcommands: readonly NvmeSubcommand[] = [
   ...reservationCommands,
   ...controllerCommands,
   ...passthruCommands,
+  ...reportCommands,
   perf,
   conform,
 ];

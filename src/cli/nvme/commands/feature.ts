@@ -1,6 +1,7 @@
 /** `iova nvme feature`: reads and sets features. */
 
 import { ArgumentError } from "../../../core/errors.js";
+import type { NvmeController } from "../../../nvme/controller.js";
 import { decodeBits } from "../../../nvme/spec/capabilities.js";
 import { BROADCAST_NSID, FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { parseCommandLine } from "../../command-line.js";
@@ -78,35 +79,51 @@ function parse(argv: readonly string[]) {
   };
 }
 
-async function get({ target, fid, nsid, cdw11, select, sizeBytes, json, options }: Parsed): Promise<void> {
+/** What Get Features says of a feature. @param bytes of its data structure; by default its known size */
+export async function readFeature(
+  nvme: NvmeController,
+  fid: number,
+  {
+    nsid,
+    cdw11,
+    select = "current",
+    sizeBytes,
+  }: Partial<Pick<Parsed, "nsid" | "cdw11" | "select" | "sizeBytes">> = {},
+): Promise<{ readonly json: Json; readonly text: string }> {
   const bytes = sizeBytes ?? (select === "supported" ? 0 : (featureBytes[fid] ?? 0));
-  const { value, data } = await withController(target, options, (nvme) =>
-    nvme.features.get(fid, {
-      nsid,
-      select,
-      // EXHID asks for a Host Identifier of 16 bytes.
-      cdw11: cdw11 ?? (fid === FeatureId.hostIdentifier && bytes === 16 ? 1 : undefined),
-      sizeBytes: bytes,
-    }),
-  );
+  const { value, data } = await nvme.features.get(fid, {
+    nsid,
+    select,
+    // EXHID asks for a Host Identifier of 16 bytes.
+    cdw11: cdw11 ?? (fid === FeatureId.hostIdentifier && bytes === 16 ? 1 : undefined),
+    sizeBytes: bytes,
+  });
   const table = select === "supported" ? supportedFields : featureFields[fid];
   const fields = table === undefined ? {} : decodeBits(value, table);
   const name = nameOf(FeatureId, fid) ?? "Unknown";
-  if (json) {
-    const shown: Record<string, Json> = { fid, name, sel: select, value, fields };
-    printJson(data.length === 0 ? shown : { ...shown, data: Buffer.from(data).toString("hex") });
-    return;
-  }
   const lines = Object.entries(fields).map(([field, part]) => {
     const note = fieldNotes[field];
     return [field, `${String(part)}${note === undefined ? "" : ` (${note})`}`] as const;
   });
   const head = `feature 0x${fid.toString(16).padStart(2, "0")} (${name}), ${select}: 0x${value.toString(16).padStart(8, "0")}`;
-  print(
-    [head, ...(lines.length === 0 ? [] : [pairs(lines)]), ...(data.length === 0 ? [] : [hexDump(data)])].join(
-      "\n",
-    ),
+  const hex = data.length === 0 ? undefined : Buffer.from(data).toString("hex");
+  return {
+    json: { fid, name, sel: select, value, fields, data: hex },
+    text: [
+      head,
+      ...(lines.length === 0 ? [] : [pairs(lines)]),
+      ...(data.length === 0 ? [] : [hexDump(data)]),
+    ].join("\n"),
+  };
+}
+
+async function get({ target, fid, json, options, ...wanted }: Parsed): Promise<void> {
+  const { nsid, cdw11, select, sizeBytes } = wanted;
+  const found = await withController(target, options, (nvme) =>
+    readFeature(nvme, fid, { nsid, cdw11, select, sizeBytes }),
   );
+  if (json) printJson(found.json);
+  else print(found.text);
 }
 
 async function set(parsed: Parsed): Promise<void> {

@@ -24,7 +24,7 @@ export interface RegisterValue {
 }
 
 /** @throws DeviceGoneError */
-function readAll(bar: Bar, name: string): RegisterValue[] {
+export function readAll(bar: Bar, name: string): RegisterValue[] {
   const cap = bar.read64(NvmeRegister.CAP);
   if (cap === ALL_ONES) throw new DeviceGoneError(name);
   return registers
@@ -69,6 +69,10 @@ export function textOf({ register, value }: RegisterValue): string {
   ].join("\n");
 }
 
+export function registersJson(all: readonly RegisterValue[]): Json {
+  return Object.fromEntries(all.map(({ register, value }) => [register.name.toLowerCase(), value]));
+}
+
 async function valuesOf(
   target: string,
   enable: boolean,
@@ -88,10 +92,8 @@ async function run(argv: readonly string[]): Promise<void> {
   const target = targetOperand("regs", positionals);
   const json = wantsJson("regs", values);
   const all = await valuesOf(target, values.enable === true, controllerOptions("regs", values));
-  if (json) {
-    const entries = all.map(({ register, value }): [string, Json] => [register.name.toLowerCase(), value]);
-    printJson(Object.fromEntries(entries));
-  } else print(all.map(textOf).join("\n"));
+  if (json) printJson(registersJson(all));
+  else print(all.map(textOf).join("\n"));
 }
 
 export const regs: NvmeSubcommand = { description: regsDescription, run };
