@@ -5,6 +5,7 @@ import { formatDescription, readDescription, trimDescription, writeDescription }
 import { TARGET } from "./nvme/common.js";
 import { conformDescription } from "./nvme/conform.js";
 import { controllerDescriptions } from "./nvme/controller.js";
+import { dataDescriptions } from "./nvme/data.js";
 import { fdpDescriptions } from "./nvme/fdp.js";
 import { featureDescription } from "./nvme/feature.js";
 import {
@@ -39,6 +40,7 @@ export const nvmeDescriptions: readonly CommandDescription[] = [
   ...Object.values(logDescriptions),
   ...Object.values(maintenanceDescriptions),
   ...Object.values(fdpDescriptions),
+  ...Object.values(dataDescriptions),
   ...Object.values(blockDescriptions),
   ...Object.values(reservationDescriptions),
   ...Object.values(controllerDescriptions),

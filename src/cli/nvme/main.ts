@@ -3,6 +3,7 @@ import { usageError } from "../command-line.js";
 import { nvmeDescription } from "../described/nvme.js";
 import { helpText } from "../printed/help.js";
 import { print } from "../terminal.js";
+import { dataCommands } from "./admin/data.js";
 import { fdpCommands } from "./admin/fdp.js";
 import { logCommands } from "./admin/logs.js";
 import { maintenanceCommands } from "./admin/maintenance.js";
@@ -43,6 +44,7 @@ const subcommands: readonly NvmeSubcommand[] = [
   ...logCommands,
   ...maintenanceCommands,
   ...fdpCommands,
+  ...dataCommands,
   ...blockCommands,
   ...reservationCommands,
   ...controllerCommands,

@@ -9,10 +9,10 @@ import { BROADCAST_NSID } from "../../../nvme/spec/opcodes.js";
 import { maintenanceDescriptions } from "../../described/nvme/maintenance.js";
 import { interruptible } from "../../interruptible.js";
 import { print } from "../../terminal.js";
-import { type Arguments, commands, type Result } from "../command.js";
+import { type Arguments, commands } from "../command.js";
 import { nameOf } from "../names.js";
 import { namespaceId } from "../open.js";
-import { hexDump } from "../output.js";
+import { bytesResult } from "./data.js";
 
 /** A key of a table by its number. @throws ConfigError */
 function keyOf<T extends Readonly<Record<string, number>>, N extends string>(
@@ -27,12 +27,6 @@ function keyOf<T extends Readonly<Record<string, number>>, N extends string>(
   if (found !== undefined) return found;
   throw args.wrong(`--${option} ${number}: expected one of ${Object.values(table).join(", ")}`);
 }
-
-const bytesResult = (bytes: Uint8Array): Result => ({
-  json: { length: bytes.length, data: Buffer.from(bytes).toString("hex") },
-  text: hexDump(bytes),
-  bytes,
-});
 
 function protocolOf(args: Arguments<"secp" | "spsp" | "nssf" | "namespace-id">) {
   return {
