@@ -15,6 +15,7 @@ import { namedLogs } from "../commands/log-pages.js";
 import { readAll, registersJson, textOf } from "../commands/regs.js";
 import { layout } from "../layout.js";
 import type { Json } from "../output.js";
+import { dataCommands } from "./data.js";
 import { logCommands } from "./logs.js";
 import { namespaceCommands } from "./namespaces.js";
 
@@ -69,7 +70,7 @@ const logParts: readonly Part[] = Object.entries(namedLogs).map(([key, { title, 
   read: (nvme) => read(nvme, { nsid: undefined, lsi: undefined, csi: undefined, rae: true }),
 }));
 
-const commandParts: readonly Part[] = [...logCommands, ...namespaceCommands].flatMap(
+const commandParts: readonly Part[] = [...logCommands, ...namespaceCommands, ...dataCommands].flatMap(
   ({ description: { name, summary }, onOpen }) => {
     const key = name.replace("nvme ", "");
     if (!lasting.has(key)) return [];
