@@ -2,9 +2,10 @@
 
 import { holdersText } from "../../pci/usage.js";
 import type { DeviceFacts } from "../facts/device.js";
-import type { HostFacts } from "../facts/facts.js";
-import type { Finding, Fix } from "./check.js";
+import { type HostFacts, optionOf } from "../facts/facts.js";
+import type { Finding, Fix, FixStep } from "./check.js";
 import { command, manual } from "./fixes.js";
+import { isModuleAbsent } from "./modules.js";
 
 function folder({ bdf }: DeviceFacts): string {
   return `/sys/bus/pci/devices/${bdf}`;
@@ -29,25 +30,34 @@ export function driver(facts: HostFacts, device: DeviceFacts): Finding {
   if (device.isVfio) return { state: "ok", found, where };
   if (device.inUse.length > 0) {
     const text = `first end its use: ${device.inUse.join("; ")}. Or choose another device`;
-    const bind = bindFix(device.bdf);
-    return {
-      state: "problem",
-      found: `${found}; in use: ${device.inUse.join("; ")}`,
-      where,
-      fixes: [
-        {
-          ...bind,
-          summary: `free it, then ${bind.summary}`,
-          steps: [{ kind: "manual", text }, ...bind.steps],
-        },
-      ],
-    };
+    const fixes = [bindAfter(device, "free it", text)];
+    return { state: "problem", found: `${found}; in use: ${device.inUse.join("; ")}`, where, fixes };
   }
   if (facts.security.readOnlySysfs) {
     const text = `sysfs is read-only here. On the host: npx iova bind ${device.bdf}`;
     return { state: "problem", found, where, fixes: [manual("bind it outside", text)] };
   }
-  return { state: "problem", found, where, fixes: [bindFix(device.bdf)] };
+  const obstacle = obstacleTo(facts, device);
+  const fix =
+    obstacle === undefined
+      ? bindFix(device.bdf)
+      : bindAfter(device, `mend ${obstacle}`, `first mend what the check ${obstacle} found`);
+  return { state: "problem", found, where, fixes: [fix] };
+}
+
+/** Binds a device after what only a person can do. */
+function bindAfter({ bdf }: DeviceFacts, what: string, text: string): Fix {
+  const bind = bindFix(bdf);
+  const steps: readonly FixStep[] = [{ kind: "manual", text }, ...bind.steps];
+  return { ...bind, summary: `${what}, then ${bind.summary}`, steps };
+}
+
+/** The check whose problem keeps a device from being bound; undefined if nothing does. */
+function obstacleTo(facts: HostFacts, device: DeviceFacts): string | undefined {
+  const { state } = optionOf(facts, "VFIO_PCI");
+  if (state === "off") return "kernel.vfio";
+  if (state !== "built-in" && isModuleAbsent(facts, "vfio_pci")) return "modules.vfio-pci";
+  return device.group === undefined && facts.switches.noiommu !== true ? "iommu.on" : undefined;
 }
 
 /** Whether the whole group can be given to a program. */

@@ -1,7 +1,7 @@
 /** Checks of the IOMMU: whether it is on, what keeps it off, interrupts, how mappings are made. */
 import { type HostFacts, optionOf } from "../facts/facts.js";
 import type { Finding, Fix } from "./check.js";
-import { addKernelParameter, manual, removeKernelParameter } from "./fixes.js";
+import { addKernelParameter, command, manual, removeKernelParameter } from "./fixes.js";
 
 const CMDLINE = "/proc/cmdline";
 const UNITS = "/sys/class/iommu";
@@ -114,7 +114,7 @@ export function interruptRemapping(facts: HostFacts): Finding {
     return commandLine.all(name).includes(value);
   });
   if (parameter !== undefined) {
-    const fixes = [removeKernelParameter(distribution, parameter)];
+    const fixes = [removeKernelParameter(distribution, parameter), ...acceptUnsafe(facts)];
     return {
       state: "problem",
       found: `${found}: ${parameter} is on the kernel command line`,
@@ -125,7 +125,28 @@ export function interruptRemapping(facts: HostFacts): Finding {
   const text =
     "enable interrupt remapping or x2APIC in the firmware's setup (QEMU: -device intel-iommu,intremap=on). If you trust the device, " +
     "accept it without: iommufd.allow_unsafe_interrupts=1 or vfio_iommu_type1.allow_unsafe_interrupts=1 on the kernel command line";
-  return { state: "problem", found, where, fixes: [manual("switch it on", text, "reboot")] };
+  return {
+    state: "problem",
+    found,
+    where,
+    fixes: [manual("switch it on", text, "reboot"), ...acceptUnsafe(facts)],
+  };
+}
+
+/** Lets a device that is trusted be used, where the modules that can allow it are loaded. */
+function acceptUnsafe({ switches }: HostFacts): Fix[] {
+  const flags = [
+    ...(switches.iommufdUnsafeInterrupts === false ? ["iommufd"] : []),
+    ...(switches.type1UnsafeInterrupts === false ? ["vfio_iommu_type1"] : []),
+  ];
+  const set = (module: string, value: string): string[] => [
+    ...["sh", "-c"],
+    `echo ${value} > /sys/module/${module}/parameters/allow_unsafe_interrupts`,
+  ];
+  const steps = flags.map((module) => command(set(module, "1"), set(module, "0")));
+  return steps.length === 0
+    ? []
+    : [{ summary: "or, if you trust the device, accept it until the next start", steps, effect: "now" }];
 }
 
 export function translation(facts: HostFacts): Finding {

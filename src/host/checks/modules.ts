@@ -1,7 +1,7 @@
 /** Checks of kernel modules: loaded, kept from loading, and switches that give protection away. */
-import { type HostFacts, moduleNames, optionOf } from "../facts/facts.js";
+import { type HostFacts, type HostModule, moduleNames, optionOf } from "../facts/facts.js";
 import { obstaclesOf, vfioPciIds } from "../facts/modprobe.js";
-import type { Finding } from "./check.js";
+import type { Finding, Fix } from "./check.js";
 import { command, loadModule, manual } from "./fixes.js";
 
 export function vfioPciLoaded(facts: HostFacts): Finding {
@@ -21,20 +21,35 @@ export function vfioPciLoaded(facts: HostFacts): Finding {
       fixes: [manual("load it on the host", text)],
     };
   }
-  return {
-    state: "problem",
-    found: state === "missing" ? "vfio-pci isn't among the modules of this kernel" : "vfio-pci isn't loaded",
-    where: "/proc/modules",
-    fixes:
-      state === "missing"
-        ? [
-            manual(
-              "install it",
-              "install the package with the modules of this kernel (linux-modules-extra of Ubuntu and Fedora's kernel-modules), or restart if the kernel was updated",
-            ),
-          ]
-        : [loadModule(facts.distribution, "vfio-pci")],
+  const lists = `/lib/modules/${facts.kernel.release}`;
+  const found = {
+    missing: `vfio-pci isn't loaded, and isn't among the modules in ${lists}`,
+    unknown: `vfio-pci isn't loaded, and there is no list of this kernel's modules in ${lists}`,
+    loadable: "vfio-pci isn't loaded",
+  }[state];
+  return { state: "problem", found, where: "/proc/modules", fixes: [moduleFix(facts, "vfio-pci")] };
+}
+
+/** Whether a module can't be loaded by a command, because it isn't there. */
+export function isModuleAbsent({ modules }: HostFacts, module: HostModule): boolean {
+  return modules[module] === "missing" || modules[module] === "unknown";
+}
+
+/** Loads a module, or says where it is to be had. @param module as modprobe takes it */
+export function moduleFix(facts: HostFacts, module: "vfio-pci" | "iommufd"): Fix {
+  const { distribution, kernel } = facts;
+  if (!isModuleAbsent(facts, module === "iommufd" ? module : "vfio_pci"))
+    return loadModule(distribution, module);
+  const { release } = kernel;
+  const id = distribution.id === "ubuntu" ? "ubuntu" : distribution.family;
+  const commands: Partial<Record<string, string>> = {
+    ubuntu: `sudo apt-get install --reinstall linux-modules-${release} linux-modules-extra-${release}`,
+    debian: `sudo apt-get install --reinstall linux-image-${release}`,
+    fedora: `sudo dnf install kernel-modules-${release}`,
   };
+  const install = commands[id] ?? `install the package with the modules of the kernel ${release}`;
+  const text = `restart the machine if its kernel was updated; else: ${install}, then: sudo modprobe ${module}`;
+  return manual("install the modules of this kernel", text);
 }
 
 export function obstacles(facts: HostFacts): Finding {

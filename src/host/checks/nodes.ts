@@ -3,7 +3,8 @@ import { type HostFacts, optionOf } from "../facts/facts.js";
 import type { DeviceNode } from "../facts/nodes.js";
 import { joinGroup, MADE_GROUP, makeGroup } from "./access-group.js";
 import type { Finding, Fix, FixStep } from "./check.js";
-import { command, loadModule, manual } from "./fixes.js";
+import { command, manual } from "./fixes.js";
+import { moduleFix } from "./modules.js";
 import { deviceRules, type RuleFile, sharedRules } from "./node-rules.js";
 
 /** The node at a path; undefined if there is none. */
@@ -67,12 +68,12 @@ function nodeFinding(
   path: string,
   isOff: boolean,
   isNeeded: boolean,
-  module: string,
+  module: "vfio-pci" | "iommufd",
 ): Finding {
   const node = nodeAt(facts, path);
   if (node === undefined) {
     if (isOff) return { state: "not-applicable", found: "this kernel has none", where: path };
-    const fix = facts.container === undefined ? loadModule(facts.distribution, module) : sharedFix(facts);
+    const fix = facts.container === undefined ? moduleFix(facts, module) : sharedFix(facts);
     return {
       state: isNeeded ? "problem" : "warning",
       found: `there is no ${path}`,

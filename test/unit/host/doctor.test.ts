@@ -101,7 +101,10 @@ test("Arch has its IOMMU off by the command line, a replaced modprobe and the ke
     "modprobe vfio-pci",
     "/etc/modules-load.d/iova-vfio-pci.conf: vfio-pci\n",
   ]);
-  expect(steps(check(found, "device.driver"))).toEqual(["npx iova bind 0000:02:00.0"]);
+  expect(steps(check(found, "device.driver"))).toEqual([
+    "first mend what the check iommu.on found",
+    "npx iova bind 0000:02:00.0",
+  ]);
   expect(check(found, "device.driver").found).toBe("driver nvme");
 });
 
@@ -198,6 +201,61 @@ test("interrupts that aren't remapped are a problem, until a switch accepts them
   expect(check(accepted, "iommu.interrupts").state).toBe("warning");
   expect(check(accepted, "modules.unsafe").state).toBe("warning");
   expect(accepted.devices[0]?.backends).toEqual(["type1"]);
+});
+
+test("where a loaded module can accept interrupts that aren't isolated, the second fix does so until the next start", () => {
+  const path = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
+  const interrupts = " 24: 0 PCI-MSI-0000:00:03.0 0-edge nvme\n";
+  const found = check(
+    report({ ...debian, "/proc/interrupts": interrupts, [path]: "N\n" }),
+    "iommu.interrupts",
+  );
+  expect(found.fixes.map(({ effect }) => effect)).toEqual(["reboot", "now"]);
+  expect(found.fixes[1]?.steps).toEqual([
+    {
+      kind: "command",
+      argv: ["sh", "-c", `echo 1 > ${path}`],
+      undo: ["sh", "-c", `echo 0 > ${path}`],
+    },
+  ]);
+});
+
+test("a kernel whose modules are gone is told apart from one where vfio-pci isn't loaded", () => {
+  const { "/proc/modules": _, ...files } = debian;
+  const release = "6.12.48+deb13-amd64";
+  const gone = Object.fromEntries(Object.entries(files).filter(([path]) => !path.startsWith("/lib/modules")));
+  const unbound = pciFunction("0000:00:03.0", { driver: "nvme", group: "3" });
+  const found = report({ ...gone, ...unbound }, { devices: ["0000:00:03.0"] });
+  expect(check(found, "modules.vfio-pci")).toMatchObject({
+    state: "problem",
+    found: `vfio-pci isn't loaded, and there is no list of this kernel's modules in /lib/modules/${release}`,
+  });
+  expect(steps(check(found, "modules.vfio-pci"))).toEqual([
+    `restart the machine if its kernel was updated; else: sudo apt-get install --reinstall linux-image-${release}, then: sudo modprobe vfio-pci`,
+  ]);
+  expect(steps(check(found, "device.driver"))).toEqual([
+    "first mend what the check modules.vfio-pci found",
+    "npx iova bind 0000:00:03.0",
+  ]);
+  const slim = report({ ...files, [`/lib/modules/${release}/modules.dep`]: "kernel/fs/ext4/ext4.ko:\n" });
+  expect(check(slim, "modules.vfio-pci").found).toContain("isn't among the modules");
+});
+
+test("on a kernel without VFIO, binding waits for another kernel", () => {
+  const { "/proc/modules": _, ...files } = debian;
+  const config = "CONFIG_64BIT=y\n# CONFIG_VFIO is not set\nCONFIG_INTEL_IOMMU=y\n";
+  const found = report(
+    {
+      ...files,
+      "/boot/config-6.12.48+deb13-amd64": config,
+      ...pciFunction("0000:00:03.0", { driver: "nvme", group: "3" }),
+    },
+    { devices: ["0000:00:03.0"] },
+  );
+  expect(steps(check(found, "kernel.vfio"))).toEqual([
+    "install or build a kernel with CONFIG_VFIO and CONFIG_VFIO_PCI, and start it",
+  ]);
+  expect(steps(check(found, "device.driver"))[0]).toBe("first mend what the check kernel.vfio found");
 });
 
 test("a small memlock limit of an ordinary user is a problem, and one that can be raised says how", () => {

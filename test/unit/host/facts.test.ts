@@ -165,6 +165,15 @@ test("a container has a read-only sysfs, no nodes and a small memlock limit", ()
   expect(facts.limits.get("Max locked memory")?.hard).toBe(65_536);
 });
 
+test("a machine that was made of an image keeps the image's mark, and is no container", () => {
+  const machine = { "/.dockerenv": "", "/proc/2/comm": "kthreadd\n", "/proc/1/cgroup": "0::/init.scope\n" };
+  expect(factsOf(machine).container).toBeUndefined();
+  // A container that sees its host's processes.
+  expect(factsOf({ ...machine, "/proc/1/cgroup": "0::/../../init.scope\n" }).container?.kind).toBe("docker");
+  const own = { ...machine, "/proc/self/cgroup": "0::/system.slice/docker-0123.scope\n" };
+  expect(factsOf(own).container).toEqual({ kind: "docker", where: "/proc/self/cgroup" });
+});
+
 test("an empty tree has facts, too, all of them unknown", () => {
   const facts = factsOf({});
   expect(facts.kernel).toEqual({ release: "", major: 0, minor: 0 });
