@@ -13,7 +13,7 @@ import { compareDescription } from "./described/compare.js";
 import { packageFile } from "./package-file.js";
 import { checkWritable } from "./page.js";
 import { ProgressLine } from "./progress.js";
-import { print, printJsonText } from "./terminal.js";
+import { print, printJson } from "./terminal.js";
 
 export interface CompareOptions {
   readonly bdf: string | undefined;
@@ -59,7 +59,7 @@ export async function runCompare(argv: readonly string[]): Promise<void> {
     line.end();
   }
   if (options.html !== undefined) writeFileSync(options.html, renderHtml(report));
-  if (options.json) printJsonText(JSON.stringify(report, undefined, 2));
+  if (options.json) printJson(report);
   else print(renderText(report));
 }
 

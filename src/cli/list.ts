@@ -5,7 +5,7 @@ import { ifThere, listPciFunctions, type PciFunction } from "../pci/sysfs.js";
 import { blockDevices, usersOf } from "../pci/usage.js";
 import { parseCommandLine, usageError } from "./command-line.js";
 import { listDescription } from "./described/list.js";
-import { print, printAside, printJsonText } from "./terminal.js";
+import { print, printAside, printJson } from "./terminal.js";
 
 /** One function as `iova list --json` prints it. */
 export interface ListEntry extends PciFunction {
@@ -33,7 +33,7 @@ export async function runList(argv: readonly string[]): Promise<void> {
 function printList(json: boolean): void {
   const entries = listPciFunctions().flatMap((fn) => ifThere(() => entryOf(fn)) ?? []);
   if (json) {
-    printJsonText(JSON.stringify(entries, undefined, 2));
+    printJson(entries);
     return;
   }
   for (const entry of entries) printEntry(entry);

@@ -8,7 +8,7 @@ import {
 } from "../pci/mediated-devices.js";
 import { parseCommandLine, stepTimeoutOf, usageError } from "./command-line.js";
 import { mdevDescription } from "./described/mdev.js";
-import { print, printJsonText } from "./terminal.js";
+import { print, printJson } from "./terminal.js";
 
 /** @throws ConfigError, and as createMediatedDevice() and removeMediatedDevice() */
 export async function runMdev(argv: readonly string[]): Promise<void> {
@@ -31,7 +31,7 @@ export async function runMdev(argv: readonly string[]): Promise<void> {
     const device = await createMediatedDevice(operand, create, { uuid, timeoutMs });
     // It outlives this process.
     device.relinquish();
-    if (json) printJsonText(JSON.stringify({ uuid: device.uuid }, undefined, 2));
+    if (json) printJson({ uuid: device.uuid });
     else print(device.uuid);
   } else if (remove && operand !== undefined) {
     await removeMediatedDevice(operand, { timeoutMs });
@@ -43,7 +43,7 @@ function list(json: boolean): void {
   const parents = listMediatedParents();
   const devices = listMediatedDevices();
   if (json) {
-    printJsonText(JSON.stringify({ parents, devices }, undefined, 2));
+    printJson({ parents, devices });
     return;
   }
   if (parents.length === 0) print("no driver of this host makes mediated devices");

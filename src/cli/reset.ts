@@ -10,7 +10,7 @@ import { kernelText } from "../sys/kernel-files.js";
 import { writeWithin } from "../sys/kernel-wait.js";
 import { onlyOperand, parseCommandLine, stepTimeoutOf } from "./command-line.js";
 import { resetDescription, resetMethods } from "./described/reset.js";
-import { print, printJsonText } from "./terminal.js";
+import { print, printJson } from "./terminal.js";
 
 /** What a reset would do; what `--json` prints. */
 interface ResetPlan {
@@ -40,7 +40,7 @@ export function runReset(argv: readonly string[]): void {
   assertUnused(bdf, virtualFunctions);
   const isDone = values["dry-run"] !== true;
   if (isDone) reset(path, values.method, wait);
-  if (values.json === true) printJsonText(JSON.stringify({ ...plan, reset: isDone }, undefined, 2));
+  if (values.json === true) printJson({ ...plan, reset: isDone });
   else print(textOf(plan, isDone));
 }
 

@@ -12,13 +12,13 @@ import { showDescription } from "./described/show.js";
 import { registerLine } from "./register-line.js";
 import { factLines, idOf, regionLines, type Shown, vpdLines } from "./show-details.js";
 import { isSocketTarget } from "./target.js";
-import { print, printJsonText } from "./terminal.js";
+import { print, printJson } from "./terminal.js";
 
 /** @throws ConfigError, ArgumentError (no such function), SysError; of vfio-user and mediated devices as PciDevice.open() */
 export function runShow(argv: readonly string[]): void {
   const { values, positionals } = parseCommandLine(showDescription, argv);
   const shown = read(onlyOperand(showDescription, positionals, "BDF"));
-  if (values.json === true) printJsonText(JSON.stringify(shown, undefined, 2));
+  if (values.json === true) printJson(shown);
   else print(textOf(shown).join("\n"));
 }
 

@@ -4,7 +4,7 @@ import { readPciFunction } from "../pci/sysfs.js";
 import { createVirtualFunctions, removeVirtualFunctions } from "../pci/virtual-functions.js";
 import { parseCommandLine, stepTimeoutOf, usageError } from "./command-line.js";
 import { sriovDescription } from "./described/sriov.js";
-import { print } from "./terminal.js";
+import { print, printJson } from "./terminal.js";
 
 /** @throws ConfigError, and as createVirtualFunctions() and removeVirtualFunctions() */
 export async function runSriov(argv: readonly string[]): Promise<void> {
@@ -31,6 +31,10 @@ export async function runSriov(argv: readonly string[]): Promise<void> {
     if (count > 0) await createOrRestore(bdf, count, before, { timeoutMs, driver });
   }
   const now = readPciFunction(bdf);
+  if (values.json === true) {
+    printJson({ bdf, virtualFunctions: now.virtualFunctions, maxVirtualFunctions: now.maxVirtualFunctions });
+    return;
+  }
   const list = now.virtualFunctions.length === 0 ? "" : `: ${now.virtualFunctions.join(", ")}`;
   print(`${bdf} has ${now.virtualFunctions.length} of ${now.maxVirtualFunctions} virtual functions${list}`);
 }

@@ -39,6 +39,11 @@ export function printJsonText(json: string): void {
   process.stdout.write(`${ascii}\n`);
 }
 
+/** Writes a value as JSON, indented. */
+export function printJson(value: unknown): void {
+  printJsonText(JSON.stringify(value, undefined, 2));
+}
+
 /** Writes an unexpected error to standard error, with its stack and causes. */
 export function printCrash(error: unknown): void {
   process.stderr.write(`${visibleLines(inspect(error))}\n`);

@@ -4,7 +4,7 @@ import { holdersText, type VfioHolder, virtualFunctionHolders } from "../pci/usa
 import { onlyOperand, parseCommandLine } from "./command-line.js";
 import { vfsDescription } from "./described/vfs.js";
 import { entryOf, type ListEntry, printEntry } from "./list.js";
-import { printJsonText } from "./terminal.js";
+import { printJson } from "./terminal.js";
 
 /** A virtual function as `iova vfs --json` prints it. */
 interface VirtualFunctionEntry extends ListEntry {
@@ -20,8 +20,7 @@ export async function runVfs(argv: readonly string[]): Promise<void> {
   const asked = readPciFunction(address);
   const pf = asked.physicalFunction === undefined ? asked : readPciFunction(asked.physicalFunction);
   const entries = entriesOf(pf);
-  if (values.json === true)
-    printJsonText(JSON.stringify({ ...entryOf(pf), virtualFunctions: entries }, undefined, 2));
+  if (values.json === true) printJson({ ...entryOf(pf), virtualFunctions: entries });
   else {
     printEntry(entryOf(pf));
     for (const entry of entries)

@@ -13,9 +13,9 @@ import { vfioDriverFor } from "../../pci/vfio-driver.js";
 import { parseCommandLine, stepTimeoutOf, usageError } from "../command-line.js";
 import { bindDescription } from "../described/bind.js";
 import { plannedText } from "../host/planned.js";
-import { printRestored } from "../host/restore.js";
+import { noteLeftovers, printRestored } from "../host/restore.js";
 import { interruptible } from "../interruptible.js";
-import { print } from "../terminal.js";
+import { print, printJson } from "../terminal.js";
 import { allOrNone } from "./all-or-none.js";
 import { selectFunctions } from "./selection.js";
 
@@ -24,10 +24,12 @@ export async function runBind(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommandLine(bindDescription, argv);
   const { driver, class: classes = [], id: ids = [], group = false, persist = false } = values;
   const isDryRun = values["dry-run"] === true;
+  const isJson = values.json === true;
   if (values.restore === true) {
-    const others = Object.keys(values).filter((name) => name !== "restore");
-    if (others.length > 0) throw usageError(bindDescription, "--restore takes addresses and no other option");
-    await endPersistence(positionals.map(parseBdf));
+    const others = Object.keys(values).filter((name) => name !== "restore" && name !== "json");
+    if (others.length > 0)
+      throw usageError(bindDescription, "--restore takes addresses and no other option but --json");
+    await endPersistence(positionals.map(parseBdf), isJson);
     return;
   }
   if (persist && values.timeout !== undefined)
@@ -40,23 +42,46 @@ export async function runBind(argv: readonly string[]): Promise<void> {
       functions.map(({ bdf }) => bdf),
       driver,
       isDryRun,
+      isJson,
     );
     return;
   }
   const targets = functions.map((fn) => vfioDriverFor(fn.bdf, driver));
-  if (isDryRun) {
-    for (const [index, fn] of functions.entries()) print(planText(fn, targets[index]));
-    return;
-  }
-  const said: string[] = [];
-  await allOrNone(functions, ({ bdf }) => {
-    const binding = bindToVfio(bdf, { timeoutMs, driver });
-    said.push(`${bdf} is bound to ${binding.driver} (before: ${binding.previousDriver ?? "no driver"})`);
-    // The binding outlives this process.
-    binding.relinquish();
-    return { name: bdf, undo: () => binding.close() };
-  });
-  print(said.join("\n"));
+  const results: Bound[] = functions.map(({ bdf, driver: before }, at) => ({
+    ...{ bdf, before, bound: false },
+    ...targets[at],
+  }));
+  if (!isDryRun)
+    await allOrNone(results, (result) => {
+      const binding = bindToVfio(result.bdf, { timeoutMs, driver });
+      Object.assign(result, { driver: binding.driver, before: binding.previousDriver, bound: true });
+      // The binding outlives this process.
+      binding.relinquish();
+      return { name: result.bdf, undo: () => binding.close() };
+    });
+  if (isJson) printJson(results);
+  else print(results.map(resultText).join("\n"));
+}
+
+/** What became of a function; what `--json` prints. */
+interface Bound {
+  readonly bdf: string;
+  /** Its driver before; undefined if it had none. */
+  before: string | undefined;
+  /** The VFIO driver; undefined while nothing is done, and only the driver's module knows its name. */
+  driver?: string | undefined;
+  /** The driver's kernel module. */
+  readonly module?: string | undefined;
+  /** false: it would be bound. */
+  bound: boolean;
+}
+
+function resultText({ bdf, before, driver, module, bound }: Bound): string {
+  if (bound) return `${bdf} is bound to ${driver} (before: ${before ?? "no driver"})`;
+  const to = driver ?? `the driver of the kernel module ${module}`;
+  return before === to
+    ? `${bdf} stays bound to ${to}`
+    : `${bdf} would be bound to ${to} (now: ${before ?? "no driver"})`;
 }
 
 /** Before anything is changed. @throws BusyError that names every user */
@@ -65,26 +90,24 @@ function assertFree(functions: readonly PciFunction[]): void {
   if (users.length > 0) throw new BusyError(`nothing is bound: ${users.join("; ")}`);
 }
 
-function planText(
-  { bdf, driver: before }: PciFunction,
-  target: ReturnType<typeof vfioDriverFor> | undefined,
-): string {
-  const to = target?.driver ?? `the driver of the kernel module ${target?.module}`;
-  if (before === to) return `${bdf} stays bound to ${to}`;
-  return `${bdf} would be bound to ${to} (now: ${before ?? "no driver"})`;
-}
-
 /** Binds functions now and at each start. @throws as bindPersistently() */
 async function persistently(
   devices: readonly string[],
   driver: string | undefined,
   isDryRun: boolean,
+  isJson: boolean,
 ): Promise<void> {
   if (isDryRun) {
-    for (const { steps } of planPersistentBinding({ devices, driver })) print(plannedText(steps));
+    const plans = planPersistentBinding({ devices, driver });
+    if (isJson) printJson(plans);
+    else for (const { steps } of plans) print(plannedText(steps));
     return;
   }
   const changes = await interruptible((signal) => bindPersistently({ devices, driver, signal }));
+  if (isJson) {
+    printJson(changes);
+    return;
+  }
   print(
     changes.length === 0
       ? "everything was so already"
@@ -94,6 +117,12 @@ async function persistently(
 }
 
 /** @throws as endPersistentBinding() */
-async function endPersistence(devices: readonly string[]): Promise<void> {
-  printRestored(await endPersistentBinding(devices.length === 0 ? {} : { devices }));
+async function endPersistence(devices: readonly string[], isJson: boolean): Promise<void> {
+  const restored = await endPersistentBinding(devices.length === 0 ? {} : { devices });
+  if (!isJson) {
+    printRestored(restored);
+    return;
+  }
+  noteLeftovers(restored);
+  printJson(restored);
 }

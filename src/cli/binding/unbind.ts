@@ -6,7 +6,7 @@ import { driverOf } from "../../pci/sysfs.js";
 import { isVfioBound } from "../../pci/vfio-driver.js";
 import { parseCommandLine, stepTimeoutOf } from "../command-line.js";
 import { unbindDescription } from "../described/unbind.js";
-import { print } from "../terminal.js";
+import { print, printJson } from "../terminal.js";
 import { allOrNone } from "./all-or-none.js";
 import { selectFunctions } from "./selection.js";
 
@@ -21,22 +21,49 @@ export async function runUnbind(argv: readonly string[]): Promise<void> {
     // Only an address means a function whatever its driver: unbinding it clears driver_override.
     ({ bdf }) => isVfioBound(bdf) || named.has(bdf),
   );
-  if (values["dry-run"] === true) {
-    for (const { bdf, driver } of functions) print(`${bdf} would be unbound from ${driver ?? "no driver"}`);
+  const lasting = new Set(listPersistentBindings().map(({ about }) => about[1]));
+  const isDone = values["dry-run"] !== true;
+  const results: Unbound[] = functions.map(({ bdf, driver: before }) => ({
+    bdf,
+    before,
+    unbound: isDone,
+    boundAtStart: lasting.has(bdf),
+  }));
+  if (isDone)
+    await allOrNone(results, (result) => {
+      const { bdf } = result;
+      const before = isVfioBound(bdf) ? driverOf(bdf) : undefined;
+      result.driver = unbindFromVfio(bdf, { timeoutMs });
+      const undo = (): void => {
+        if (before !== undefined) bindToVfio(bdf, { driver: before, timeoutMs }).relinquish();
+      };
+      return { name: bdf, undo };
+    });
+  if (values.json === true) printJson(results);
+  else printResults(results, isDone);
+}
+
+/** What became of a function; what `--json` prints. */
+interface Unbound {
+  readonly bdf: string;
+  /** Its driver before; undefined if it had none. */
+  readonly before: string | undefined;
+  /** Its driver now; undefined if it has none, or nothing was done. */
+  driver?: string | undefined;
+  /** false: it would be unbound. */
+  readonly unbound: boolean;
+  /** `iova bind --persist` binds it again at the next start. */
+  readonly boundAtStart: boolean;
+}
+
+function printResults(results: readonly Unbound[], isDone: boolean): void {
+  if (!isDone) {
+    for (const { bdf, before } of results) print(`${bdf} would be unbound from ${before ?? "no driver"}`);
     return;
   }
-  const said: string[] = [];
-  await allOrNone(functions, ({ bdf }) => {
-    const before = isVfioBound(bdf) ? driverOf(bdf) : undefined;
-    said.push(`${bdf} is bound to ${unbindFromVfio(bdf, { timeoutMs }) ?? "no driver"}`);
-    const undo = (): void => {
-      if (before !== undefined) bindToVfio(bdf, { driver: before, timeoutMs }).relinquish();
-    };
-    return { name: bdf, undo };
-  });
+  const said = results.map(({ bdf, driver }) => `${bdf} is bound to ${driver ?? "no driver"}`);
   print(said.length === 0 ? "no function is bound to a VFIO driver" : said.join("\n"));
-  const lasting = new Set(listPersistentBindings().map(({ about }) => about[1]));
-  const again = functions.filter(({ bdf }) => lasting.has(bdf)).map(({ bdf }) => bdf);
+  const again = results.flatMap(({ bdf, boundAtStart }) => (boundAtStart ? [bdf] : []));
   if (again.length > 0)
     print(
       `bound again at the next start: ${again.join(", ")}. To end that: iova bind --restore ${again.join(" ")}`,

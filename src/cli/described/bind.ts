@@ -7,10 +7,10 @@ export const bindDescription = describe({
   operands: "BDF...",
   summary: "bind functions to vfio-pci, for a driver in user space",
   usage: [
-    "BDF... [--group] [--driver NAME] [--dry-run] [--timeout MS]",
+    "BDF... [--group] [--driver NAME] [--dry-run] [--json] [--timeout MS]",
     "--class CLASS | --id VENDOR:DEVICE [...]",
-    "BDF... --persist [--driver NAME] [--dry-run]",
-    "--restore [BDF...]",
+    "BDF... --persist [--driver NAME] [--dry-run] [--json]",
+    "--restore [BDF...] [--json]",
   ],
   text: [
     "Binds all of them, or none: an error, Ctrl-C or SIGTERM undoes what was done before. Needs root. Fails, with nothing done, if one is " +

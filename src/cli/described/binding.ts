@@ -1,5 +1,5 @@
 /** Options that `iova bind` and `iova unbind` share: which functions, and how. */
-import { stepTimeout } from "./common.js";
+import { json, stepTimeout } from "./common.js";
 import { flag, repeated } from "./description.js";
 
 export const selectionOptions = {
@@ -15,5 +15,6 @@ export const selectionOptions = {
     "id",
   ),
   "dry-run": flag("say what would be done, and do nothing"),
+  json,
   timeout: stepTimeout,
 } as const;

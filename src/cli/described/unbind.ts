@@ -6,7 +6,7 @@ export const unbindDescription = describe({
   name: "unbind",
   operands: "BDF...",
   summary: "unbind functions from their VFIO driver; the kernel then chooses one, as at boot",
-  usage: ["BDF... [--group] [--dry-run] [--timeout MS]", "--class CLASS | --id VENDOR:DEVICE [...]"],
+  usage: ["BDF... [--group] [--dry-run] [--json] [--timeout MS]", "--class CLASS | --id VENDOR:DEVICE [...]"],
   text: [
     "Unbinds all of them, or none: an error, Ctrl-C or SIGTERM undoes what was done before. Needs root. Fails while a process has one of " +
       "them open. --class, --id and --group alone mean functions that a VFIO driver has.",

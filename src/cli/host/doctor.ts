@@ -4,7 +4,7 @@ import { type DoctorReport, doctor } from "../../host/doctor.js";
 import { type Colour, showsColours } from "../colour.js";
 import { parseCommandLine, usageError } from "../command-line.js";
 import { doctorDescription } from "../described/doctor.js";
-import { printJsonText, printPainted } from "../terminal.js";
+import { printJson, printPainted } from "../terminal.js";
 import { fixLines, type Line } from "./doctor-lines.js";
 
 const labels: Readonly<Record<CheckState, readonly [text: string, colour: Colour]>> = {
@@ -40,7 +40,7 @@ export async function runDoctor(argv: readonly string[]): Promise<void> {
   }
   if (!report.usable) process.exitCode = 1;
   say(reportLines(report, values.verbose === true));
-  if (isJson) printJsonText(JSON.stringify(shown, undefined, 2));
+  if (isJson) printJson(shown);
 }
 
 /** The report as lines of text. */

@@ -5,7 +5,7 @@ import { parseCommandLine, usageError } from "../command-line.js";
 import { hugePagesDescription } from "../described/hugepages.js";
 import { interruptible } from "../interruptible.js";
 import { table } from "../table.js";
-import { print, printJsonText } from "../terminal.js";
+import { print, printJson } from "../terminal.js";
 import { sizeOf } from "./size.js";
 
 /** @throws ConfigError, and as planHugePages() and setHugePages() */
@@ -31,7 +31,7 @@ export async function runHugePages(argv: readonly string[]): Promise<void> {
       throw usageError(hugePagesDescription, "these options need a number of pages, or --mount");
   } else if (values["dry-run"] === true) {
     const steps = planHugePages(options);
-    if (isJson) printJsonText(JSON.stringify(steps, undefined, 2));
+    if (isJson) printJson(steps);
     else
       for (const step of steps)
         print(step.kind === "file" ? `${stepText(step)}: ${step.content}` : stepText(step));
@@ -46,7 +46,7 @@ export async function runHugePages(argv: readonly string[]): Promise<void> {
       );
   }
   const pages = listHugePages();
-  if (isJson) printJsonText(JSON.stringify(pages, undefined, 2));
+  if (isJson) printJson(pages);
   else print(poolTable(pages));
 }
 

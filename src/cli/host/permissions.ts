@@ -9,7 +9,7 @@ import { parseBdf } from "../../pci/bdf.js";
 import { parseCommandLine, usageError } from "../command-line.js";
 import { permissionsDescription } from "../described/permissions.js";
 import { interruptible } from "../interruptible.js";
-import { print, printJsonText } from "../terminal.js";
+import { print, printJson } from "../terminal.js";
 import { plannedText } from "./planned.js";
 import { noteLeftovers, printRestored } from "./restore.js";
 import { sizeOf } from "./size.js";
@@ -31,12 +31,12 @@ export async function runPermissions(argv: readonly string[]): Promise<void> {
   const options = { user, group, devices, memlockBytes: memlockOf(values.memlock) };
   const plan = planPermissions(options);
   if (values["dry-run"] === true) {
-    if (isJson) printJsonText(JSON.stringify(plan, undefined, 2));
+    if (isJson) printJson(plan);
     else print(planText(plan));
     return;
   }
   const changes = await interruptible((signal) => grantPermissions({ ...options, signal }));
-  if (isJson) printJsonText(JSON.stringify({ changes, notes: plan.notes }, undefined, 2));
+  if (isJson) printJson({ changes, notes: plan.notes });
   else {
     const made = changes.map(({ id, purpose }) => `change ${id}: ${purpose}`);
     print([...(made.length === 0 ? ["everything was so already"] : made), ...plan.notes].join("\n"));
@@ -47,7 +47,7 @@ async function remove(options: Parameters<typeof revokePermissions>[0], isJson: 
   const restored = await revokePermissions(options);
   if (isJson) {
     noteLeftovers(restored);
-    printJsonText(JSON.stringify(restored, undefined, 2));
+    printJson(restored);
   } else printRestored(restored);
 }
 

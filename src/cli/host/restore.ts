@@ -3,7 +3,7 @@ import { type HostChange, listChanges } from "../../host/changes/changes.js";
 import { type RestoredChange, restoreChanges } from "../../host/changes/restore.js";
 import { parseCommandLine, usageError } from "../command-line.js";
 import { restoreDescription } from "../described/restore.js";
-import { print, printError, printJsonText } from "../terminal.js";
+import { print, printError, printJson } from "../terminal.js";
 
 /** @throws ConfigError, ArgumentError (no such change), BusyError, HostChangeError */
 export async function runRestore(argv: readonly string[]): Promise<void> {
@@ -25,7 +25,7 @@ export async function runRestore(argv: readonly string[]): Promise<void> {
   const restored = await restoreChanges({ ids: ids.length === 0 ? undefined : ids, dryRun, leave });
   if (json === true) {
     if (leave !== true) noteLeftovers(restored);
-    printJsonText(JSON.stringify(restored, undefined, 2));
+    printJson(restored);
     return;
   }
   if (restored.length === 0) print("nothing to take back");
@@ -51,7 +51,7 @@ export function printRestored(
 
 function printList(isJson: boolean): void {
   const found = listChanges();
-  if (isJson) printJsonText(JSON.stringify(found, undefined, 2));
+  if (isJson) printJson(found);
   else print(found.changes.length === 0 ? "no changes" : found.changes.map(changeText).join("\n"));
   const { damagedLines } = found;
   if (damagedLines.length === 0) return;

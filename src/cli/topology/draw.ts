@@ -4,7 +4,7 @@ import { hostname } from "node:os";
 import { usersOf } from "../../pci/usage.js";
 import { usageError } from "../command-line.js";
 import { listDescription } from "../described/list.js";
-import { print, printJsonText } from "../terminal.js";
+import { print, printJson } from "../terminal.js";
 import { topologyHtml } from "./html.js";
 import { topologySvg } from "./svg.js";
 import { groupsOf, readTopology, rowsOf } from "./topology.js";
@@ -13,7 +13,7 @@ import { isUtf8, treeText } from "./tree.js";
 /** Prints the tree. */
 export function printTree(json: boolean): void {
   const topology = readTopology(usersOf);
-  if (json) printJsonText(JSON.stringify(topology, undefined, 2));
+  if (json) printJson(topology);
   else print(treeText(topology, isUtf8(process.env)));
 }
 
