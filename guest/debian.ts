@@ -11,9 +11,9 @@ import type { Progress } from "./progress.js";
  * Debian's kernels enter through unstable (sid) and reach backports a little
  * later, but at times backports is ahead, so both are read. Stable and the old
  * backports have the long-term kernel, and serve if the others can't be
- * reached. Experimental has release candidates, so it is left out.
+ * reached. Bookworm has the kernel of Debian 12 as a package. Experimental has release candidates, so it is left out.
  */
-export const SUITES = ["sid", "trixie-backports", "trixie", "bookworm-backports"] as const;
+export const SUITES = ["sid", "trixie-backports", "trixie", "bookworm-backports", "bookworm"] as const;
 
 const FALLBACK_MIRROR = "http://deb.debian.org/debian/";
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";

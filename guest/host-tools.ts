@@ -31,6 +31,12 @@ export const FETCH_TOOLS: readonly Tool[] = [
   file("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 
+/** What lists and loads a kernel's modules. */
+export const KMOD: Tool = {
+  package: "kmod",
+  present: () => findProgram("modprobe", "/usr/sbin:/sbin") !== undefined,
+};
+
 /** What builds it. */
 export const BUILD_TOOLS: readonly Tool[] = [
   program("make"),

@@ -14,6 +14,7 @@ export interface CliOptions {
   series?: string;
   variant?: KernelVariant;
   update: boolean;
+  debianKernel?: { readonly modules: boolean };
   qemu?: string;
   timeoutMs?: number;
   console: boolean;
@@ -43,6 +44,7 @@ and ends with its status. The first run fetches and builds what is missing.
   --series X.Y          boot Debian's newest kernel of this series
   --variant NAME        boot that kernel with guest/kernel-NAME.config over kernel.config:
                         iommufd-container
+  --debian-kernel       boot Debian 12's own kernel package, with its modules
   --qemu FILE           use this QEMU
   --share FOLDER        mount this host folder, writable, at /mnt/share
   --timeout SECONDS     kill a guest that runs longer; the status is then 124
@@ -67,6 +69,7 @@ const TABLE = {
   kernel: { type: "string" },
   series: { type: "string" },
   variant: { type: "string" },
+  "debian-kernel": { type: "boolean" },
   qemu: { type: "string" },
   share: { type: "string" },
   timeout: { type: "string" },
@@ -128,6 +131,7 @@ export function parseOptions(args: readonly string[]): CliOptions {
     ...(values.kernel === undefined ? {} : { kernel: values.kernel }),
     ...(values.series === undefined ? {} : { series: values.series }),
     ...(variant === undefined ? {} : { variant }),
+    ...(values["debian-kernel"] === true ? { debianKernel: { modules: true } } : {}),
     ...(values.qemu === undefined ? {} : { qemu: values.qemu }),
     ...(values.timeout === undefined ? {} : { timeoutMs: timeout * 1000 }),
     ...(values["qemu-log"] === undefined ? {} : { qemuLog: values["qemu-log"] }),

@@ -3,13 +3,14 @@ import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, realpath, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { isAbsolute, join, resolve } from "node:path";
+import { basename, isAbsolute, join, resolve } from "node:path";
 import { type GuestResult, RunningGuest } from "./boot.js";
 import { cacheDirectory } from "./cache.js";
 import { commandScript, findHidden, freshFolders, guestEnvironment, quote } from "./command.js";
+import { earlyModules, ensureDebianKernel, type PackagedKernel } from "./debian-kernel.js";
 import { GuestToolError } from "./errors.js";
 import { BUSYBOX, findStaticBusybox, isKvmUsable, QEMU, requireTools } from "./host-tools.js";
-import { writeArchive } from "./initramfs.js";
+import { type ArchiveEntry, writeArchive } from "./initramfs.js";
 import { ensureKernel, headersBeside, type KernelVariant } from "./kernel.js";
 import type { Sink } from "./output.js";
 import { findProgram, packageRoot } from "./paths.js";
@@ -46,6 +47,8 @@ export interface GuestOptions {
   series?: string;
   /** That kernel in another configuration. */
   variant?: KernelVariant;
+  /** Debian 12's own kernel package; `modules`: whether the folder of its modules is there, as where it was installed. */
+  debianKernel?: { readonly modules: boolean };
   /** A QEMU to use instead of the system's. */
   qemu?: string;
   /** The guest is killed if it runs longer than this, counted from power-on. */
@@ -75,6 +78,8 @@ export interface Prepared {
   headers: string | undefined;
   qemu: string;
   busybox: string;
+  /** A kernel that has modules, and a file of its configuration. */
+  packaged?: PackagedKernel;
 }
 
 /**
@@ -82,7 +87,10 @@ export interface Prepared {
  * this only looks at files.
  */
 export async function prepareGuest(
-  options: Pick<GuestOptions, "kernel" | "series" | "variant" | "qemu" | "progress" | "signal"> & {
+  options: Pick<
+    GuestOptions,
+    "kernel" | "series" | "variant" | "debianKernel" | "qemu" | "progress" | "signal"
+  > & {
     update?: boolean;
   } = {},
 ): Promise<Prepared> {
@@ -106,6 +114,10 @@ export async function prepareGuest(
     if (!existsSync(kernel))
       throw new GuestToolError(`there is no kernel image ${options.kernel}; check --kernel`);
     return { kernel, headers: headersBeside(kernel), qemu: qemuProgram, busybox };
+  }
+  if (options.debianKernel !== undefined) {
+    const packaged = await ensureDebianKernel({ progress, ...signal });
+    return { kernel: packaged.image, headers: undefined, qemu: qemuProgram, busybox, packaged };
   }
   const built = await ensureKernel({
     progress,
@@ -154,7 +166,9 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       ...options.env,
     });
     const initrd = join(run, "initrd");
-    await writeInitrd(initrd, prepared.busybox, commandScript(cwd, environment, program, args), {
+    const { packaged } = prepared;
+    const early = packaged === undefined ? [] : await earlyModules(packaged);
+    await writeInitrd(initrd, prepared.busybox, early, commandScript(cwd, environment, program, args), {
       root_tag: ROOT_TAG,
       share_tag: SHARE_TAG,
       port_prefix: PORT_NAME_PREFIX,
@@ -164,6 +178,9 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
         ...needed,
         ...args.filter((arg) => isAbsolute(arg) && existsSync(arg)),
       ]).join(" "),
+      early_modules: early.map((path) => basename(path)).join(" "),
+      kernel_config: packaged?.config ?? "",
+      modules: options.debianKernel?.modules === true ? (packaged?.modules ?? "") : "",
     });
     const shareDir = options.shareDir === undefined ? join(run, "share") : resolve(options.shareDir);
     await mkdir(shareDir, { recursive: true });
@@ -209,17 +226,27 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   }
 }
 
-/** busybox, guest/init, and what that reads: the parameters (shell variables) and the command. */
+/** busybox, guest/init, the modules that it loads, and what it reads: the parameters (shell variables) and the command. */
 async function writeInitrd(
   file: string,
   busybox: string,
+  modules: readonly string[],
   command: string,
   parameters: Readonly<Record<string, string>>,
 ): Promise<void> {
   const variables = Object.entries(parameters).map(([name, value]) => `${name}=${quote(value)}\n`);
+  const loaded = modules.map(
+    async (path): Promise<ArchiveEntry> => ({
+      path: `modules/${basename(path)}`,
+      mode: 0o644,
+      content: await readFile(path),
+    }),
+  );
   const archive = writeArchive([
     { path: "bin", mode: 0o755 },
     { path: "bin/busybox", mode: 0o755, content: await readFile(busybox) },
+    { path: "modules", mode: 0o755 },
+    ...(await Promise.all(loaded)),
     { path: "init", mode: 0o755, content: await readFile(join(packageRoot(), "guest", "init")) },
     { path: "parameters", mode: 0o644, content: Buffer.from(variables.join("")) },
     { path: "command", mode: 0o644, content: Buffer.from(command) },

@@ -1,7 +1,7 @@
 /** The machines of the guest suite: purpose, devices and kernel of each. */
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { join } from "node:path";
-import type { Tool } from "../guest/host-tools.js";
+import { KMOD, type Tool } from "../guest/host-tools.js";
 import type { KernelVariant } from "../guest/kernel.js";
 import { findProgram } from "../guest/paths.js";
 
@@ -14,6 +14,8 @@ export interface TestMachine {
   readonly series?: string;
   /** Configuration of the kernel where it isn't the usual one. */
   readonly variant?: KernelVariant;
+  /** Debian 12's own kernel package instead, with or without the folder of its modules. */
+  readonly debianKernel?: { readonly modules: boolean };
   /** What is special about it. */
   readonly purpose: string;
   readonly defaultDevices: boolean;
@@ -420,6 +422,24 @@ export const testMachines: readonly TestMachine[] = [
     series: "6.12",
     defaultDevices: true,
     qemuArgs: intelDevices,
+    append: [],
+  },
+  {
+    name: "debian",
+    purpose: "Debian 12's own kernel with its modules: no iommufd, and VFIO isn't loaded",
+    debianKernel: { modules: true },
+    tools: [KMOD],
+    defaultDevices: true,
+    qemuArgs: () => [],
+    append: [],
+  },
+  {
+    name: "no-modules",
+    purpose: "the same kernel, whose modules were removed, as by an update",
+    debianKernel: { modules: false },
+    tools: [KMOD],
+    defaultDevices: true,
+    qemuArgs: () => [],
     append: [],
   },
   {

@@ -24,12 +24,13 @@ const LENGTHS = ["IOVA_IGB_FRAMES"];
 
 /** Fetches and builds what a machine needs; from a full cache this only looks at files. @throws GuestToolError */
 export async function prepareMachine(machine: TestMachine, progress: Progress): Promise<{ qemu?: string }> {
-  const { tools = [], series, variant } = machine;
+  const { tools = [], series, variant, debianKernel } = machine;
   await requireTools(tools, { log: join(cacheDirectory(), "logs", "install.log"), progress });
   await prepareGuest({
     progress,
     ...(series === undefined ? {} : { series }),
     ...(variant === undefined ? {} : { variant }),
+    ...(debianKernel === undefined ? {} : { debianKernel }),
   });
   return machine.foreignQemu === true ? { qemu: await ensureForeignQemu({ progress }) } : {};
 }
@@ -81,6 +82,7 @@ export async function runMachine(
       ...(machine.memory === undefined ? {} : { memory: machine.memory }),
       ...(machine.series === undefined ? {} : { series: machine.series }),
       ...(machine.variant === undefined ? {} : { variant: machine.variant }),
+      ...(machine.debianKernel === undefined ? {} : { debianKernel: machine.debianKernel }),
       env: lengths,
       ...(Object.keys(lengths).length === 0 ? { timeoutMs: LIMIT_MS } : {}),
       stallMs: STALL_MS,

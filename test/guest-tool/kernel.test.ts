@@ -1,6 +1,7 @@
 /** The kernel of the guest: the choice of a Debian version, and the check of its configuration. */
 import { describe, expect, test } from "vitest";
 import { compareDebianVersions, parseMadison } from "../../guest/debian.js";
+import { inLoadOrder } from "../../guest/debian-kernel.js";
 import { overlay, unmetOptions } from "../../guest/kernel.js";
 
 describe("compareDebianVersions()", () => {
@@ -64,4 +65,20 @@ test("overlay() replaces options of the base, and keeps the options that may be 
   const both = overlay(base, "CONFIG_VFIO=n\n");
   expect(unmetOptions(both, "CONFIG_PCI=y\nCONFIG_VFIO_PCI=y\n")).toEqual([]);
   expect(unmetOptions(both, "CONFIG_PCI=y\nCONFIG_VFIO=y\n")).toEqual(["CONFIG_VFIO=n", "CONFIG_VFIO_PCI=y"]);
+});
+
+test("inLoadOrder() puts what a module needs before it, and each once", () => {
+  const dependencies = [
+    "kernel/net/9p/9pnet_virtio.ko: kernel/drivers/virtio/virtio.ko kernel/net/9p/9pnet.ko",
+    "kernel/net/9p/9pnet.ko:",
+    "kernel/drivers/virtio/virtio_pci.ko: kernel/drivers/virtio/virtio_ring.ko kernel/drivers/virtio/virtio.ko",
+  ].join("\n");
+  expect(inLoadOrder(dependencies, ["virtio_pci", "9pnet_virtio"])).toEqual([
+    "kernel/drivers/virtio/virtio.ko",
+    "kernel/drivers/virtio/virtio_ring.ko",
+    "kernel/drivers/virtio/virtio_pci.ko",
+    "kernel/net/9p/9pnet.ko",
+    "kernel/net/9p/9pnet_virtio.ko",
+  ]);
+  expect(() => inLoadOrder(dependencies, ["nvme"])).toThrow("no module nvme");
 });

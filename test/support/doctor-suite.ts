@@ -12,6 +12,8 @@ interface Shape {
   readonly around?: Readonly<Record<string, RegExp>>;
   /** States of checks by their names, while the kernel's driver has the device. */
   readonly checks: Readonly<Record<string, CheckState>>;
+  /** Steps of the first fix of checks by their names, where they matter. */
+  readonly advice?: Readonly<Record<string, RegExp>>;
   /** Backends that work once the device is bound; undefined if it can't be bound. */
   readonly backends: readonly HostBackend[] | undefined;
 }
@@ -36,6 +38,14 @@ const without: Shape["checks"] = {
   "iommu.interrupts": "not-applicable",
   "device.group": "problem",
 };
+/** VFIO and its drivers are modules that nothing has loaded. */
+const unloaded: Shape["checks"] = {
+  ...healthy,
+  "kernel.iommufd": "warning",
+  "modules.vfio-pci": "problem",
+  "nodes.iommufd": "not-applicable",
+  "nodes.container": "problem",
+};
 
 /** By the machine's name in test/machines.ts. */
 const shapes = {
@@ -58,10 +68,33 @@ const shapes = {
     checks: { ...without, "iommu.on": "warning", "modules.unsafe": "warning", "device.group": "warning" },
     backends: ["noiommu"],
   },
+  debian: {
+    checks: unloaded,
+    advice: { "modules.vfio-pci": /^modprobe vfio-pci$/m, "nodes.container": /^modprobe vfio-pci$/m },
+    backends: ["type1"],
+  },
+  "no-modules": {
+    checks: unloaded,
+    advice: {
+      "modules.vfio-pci":
+        /^restart .*; else: sudo apt-get install --reinstall linux-image-6\.1\.0-\d+-amd64, then: sudo modprobe vfio-pci$/,
+      "device.driver": /^first mend what the check modules\.vfio-pci found\nnpx iova bind /,
+    },
+    backends: undefined,
+  },
 } as const satisfies Readonly<Record<string, Shape>>;
 
 function stateOf(report: DoctorReport, id: string): CheckState | undefined {
   return report.checks.find((check) => check.id === id)?.state;
+}
+
+/** Steps of a check's first fix, one a line. */
+function adviceOf({ checks }: DoctorReport, id: string): string | undefined {
+  const [fix] = checks.find((check) => check.id === id)?.fixes ?? [];
+  const texts = fix?.steps.map((step) =>
+    step.kind === "manual" ? step.text : step.kind === "file" ? step.path : step.argv.join(" "),
+  );
+  return texts?.join("\n");
 }
 
 /** Whether a backend really opens a device. */
@@ -84,6 +117,8 @@ export function doctorSuite(machine: keyof typeof shapes): void {
       const states = Object.fromEntries(Object.keys(shape.checks).map((id) => [id, stateOf(report, id)]));
       expect(states).toEqual(shape.checks);
       expect(report.usable).toBe(false);
+      for (const [id, pattern] of Object.entries(shape.advice ?? {}))
+        expect(adviceOf(report, id)).toMatch(pattern);
     });
 
     const { backends: working } = shape;
