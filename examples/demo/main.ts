@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BackendName, bindToVfio, IovaError, listPciFunctions, type VfioBinding } from "iova";
 import { startEmulator } from "iova/emulator";
+import { doctor } from "iova/host";
 import { parseBdf, usersOf } from "iova/pci";
 import { GuestToolError } from "../../guest/errors.js";
 import { StderrProgress } from "../../guest/progress.js";
@@ -18,7 +19,6 @@ import { table } from "./table.js";
 const NVME_CLASS = 0x010802;
 const GUEST_TIMEOUT_MS = 300_000;
 const DEMO_BYTES = 64 * 1024 * 1024;
-const backends: readonly BackendName[] = ["iommufd", "type1"];
 
 /** A run's result, or the reason why it failed. */
 type Outcome = RunResult | { backend: BackendName; ok: false; error: string };
@@ -91,7 +91,10 @@ async function onDevice(options: DemoOptions, target: string): Promise<number> {
   using binding: VfioBinding = bindToVfio(bdf);
   const before = binding.previousDriver ?? "no driver";
   say(`${bdf} is bound to vfio-pci (before: ${before}).`);
-  if (options.destroyData) await refuseUsedDisk(bdf);
+  const backends = doctor({ devices: [bdf] }).devices.flatMap((device) => device.backends);
+  if (backends.length === 0)
+    throw new IovaError("ERR_DEMO", `no backend works here: npx iova doctor ${bdf} says how to mend that`);
+  if (options.destroyData) await refuseUsedDisk(bdf, backends[0]);
   const outcomes: Outcome[] = [];
   for (const backend of backends) {
     say(

@@ -22,7 +22,7 @@ Drives an NVMe controller from this process: writes, reads back and compares.
 
 Without arguments it uses an emulated controller in this process, over vfio-user. This needs no
 root, no device and no IOMMU. With --guest it boots a QEMU guest and drives QEMU's controller
-through iommufd and through type1. TARGET is a controller of this host, such as 0000:00:03.0,
+through each backend that works there. TARGET is a controller of this host, such as 0000:00:03.0,
 or of another program, vfio-user:/path/of/socket. A target is only read from, unless you pass
 --destroy-data.
 

@@ -1,6 +1,6 @@
 /** Checks that the demo makes before it overwrites a disk. */
 import { createInterface } from "node:readline/promises";
-import { BusyError, NvmeController } from "iova";
+import { type BackendName, BusyError, NvmeController } from "iova";
 import { contentsOf } from "iova/nvme";
 import { blockDevices, partitions } from "iova/pci";
 
@@ -15,8 +15,8 @@ export function refusePartitioned(bdf: string): void {
  * Reads the disk itself, because the kernel sees no partitions of a controller that was already bound to vfio-pci.
  * @throws BusyError if the disk holds a partition table, a file system or a volume
  */
-export async function refuseUsedDisk(bdf: string): Promise<void> {
-  await using nvme = await NvmeController.open(bdf);
+export async function refuseUsedDisk(bdf: string, backend: BackendName | undefined): Promise<void> {
+  await using nvme = await NvmeController.open(bdf, { backend });
   const found = await contentsOf(await nvme.namespace(1));
   if (found.length > 0)
     throw new BusyError(`${bdf} holds ${found.join(" and ")}: it will not be overwritten`);

@@ -6,6 +6,7 @@ import { packageRoot } from "../../guest/paths.js";
 import { type CheckState, type DoctorReport, doctor, type HostBackend } from "../../src/doors/host.js";
 import { bindToVfio, PciDevice } from "../../src/index.js";
 import { nvmeBdf } from "./functions.js";
+import { unloadVfio } from "./vfio-modules.js";
 
 interface Shape {
   /** What is found of the bound device's surroundings; left out if it isn't looked at. */
@@ -112,7 +113,8 @@ export function doctorSuite(machine: keyof typeof shapes): void {
   const shape: Shape = shapes[machine];
 
   describe(`doctor() on the machine ${machine}`, () => {
-    test("finds what the machine has and lacks", () => {
+    test("finds what the machine has and lacks", async () => {
+      await unloadVfio();
       const report = doctor({ devices: [nvmeBdf()] });
       const states = Object.fromEntries(Object.keys(shape.checks).map((id) => [id, stateOf(report, id)]));
       expect(states).toEqual(shape.checks);
