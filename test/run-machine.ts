@@ -1,5 +1,5 @@
 /** The guest suite on one test machine. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cacheDirectory } from "../guest/cache.js";
@@ -19,6 +19,8 @@ const STALL_MS = 15 * 60_000;
 /** Ends what would never end: the longest machine takes half an hour, and longer beside other work. */
 const LIMIT_MS = 85 * 60_000;
 const REPORT = "report.json";
+/** The whole kernel command line that a test wants its machine to start with again, for its advice.test.ts. */
+const NEXT_BOOT = "append";
 /** What a user can set for tests in guests, and takes more time than the limit. */
 const LENGTHS = ["IOVA_IGB_FRAMES"];
 
@@ -33,6 +35,12 @@ export async function prepareMachine(machine: TestMachine, progress: Progress): 
     ...(debianKernel === undefined ? {} : { debianKernel }),
   });
   return machine.foreignQemu === true ? { qemu: await ensureForeignQemu({ progress }) } : {};
+}
+
+/** Runs test files in a guest. */
+function commandFor(files: readonly string[]): string[] {
+  const run = [VITEST, "run", "--project", "guest", ...files];
+  return [process.execPath, ...run, ...reporters(`/mnt/share/${REPORT}`)];
 }
 
 /** Where a machine's output goes. */
@@ -64,12 +72,7 @@ export async function runMachine(
       }),
     );
     const options: GuestOptions = {
-      command: [
-        process.execPath,
-        VITEST,
-        ...["run", "--project", "guest", ...wanted],
-        ...reporters(`/mnt/share/${REPORT}`),
-      ],
+      command: commandFor(wanted),
       stdout: output.write,
       stderr: output.write,
       shareDir,
@@ -88,11 +91,21 @@ export async function runMachine(
       stallMs: STALL_MS,
       progress: output.progress,
     };
-    const result = await runGuest(options);
-    if (result.status !== 0) {
-      verdict.problem(`${suite} ended with status ${result.status} ${result.problem ?? ""}`.trim());
+    const boot = async (how: GuestOptions): Promise<void> => {
+      const result = await runGuest(how);
+      if (result.status !== 0) {
+        verdict.problem(`${suite} ended with status ${result.status} ${result.problem ?? ""}`.trim());
+      }
+      verdict.count(suite, join(shareDir, REPORT));
+    };
+    await boot(options);
+    const next = join(shareDir, NEXT_BOOT);
+    if (existsSync(next)) {
+      const append = readFileSync(next, "utf8").split(" ");
+      rmSync(join(shareDir, REPORT));
+      const command = commandFor([`test/guest/${name}/advice.test.ts`]);
+      await boot({ ...options, command, append, env: { ...lengths, IOVA_SECOND_BOOT: "1" } });
     }
-    verdict.count(suite, join(shareDir, REPORT));
     for (const event of unprovokedEvents(qemuLog, join(shareDir, "provoked"))) {
       verdict.problem(`"${name}": QEMU saw ${event}, which no test provoked`);
     }

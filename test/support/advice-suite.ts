@@ -33,7 +33,7 @@ type Runner = (args: readonly string[]) => Promise<Outcome>;
 const asRoot: Runner = (args) => runNode(...args);
 
 /** doctor's report on the NVMe controller, as the command prints it. */
-async function reportOf(runner: Runner = asRoot): Promise<DoctorReport> {
+export async function reportOf(runner: Runner = asRoot): Promise<DoctorReport> {
   const { status, stdout } = await runner([cli, "doctor", nvmeBdf(), "--json"]);
   const report: DoctorReport = JSON.parse(stdout);
   expect(status).toBe(report.usable ? 0 : 1);
@@ -60,7 +60,7 @@ function allAdvised({ checks }: DoctorReport): Fix[] {
 }
 
 /** Does what the fixes say, each step once, in a folder where `npx iova` is the compiled package. */
-function follow(fixes: readonly Fix[]): void {
+export function follow(fixes: readonly Fix[]): void {
   const folder = mkdtempSync(join(tmpdir(), "iova-advice-"));
   try {
     mkdirSync(join(folder, "node_modules", ".bin"), { recursive: true });
@@ -88,7 +88,8 @@ function doStep(step: FixStep, cwd: string): void {
 /** Runs the demo on the controller, whose data it overwrites. */
 async function demoRuns(backends: readonly HostBackend[], runner: Runner = asRoot): Promise<void> {
   const { status, stdout, stderr } = await runner([demo, nvmeBdf(), "--destroy-data", "--yes", "--json"]);
-  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  // It says on standard output which run failed, and why.
+  expect({ status, stderr }, stdout).toEqual({ status: 0, stderr: "" });
   const { runs } = JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
   expect(runs).toEqual(
     backends.map((backend) => expect.objectContaining({ backend, ok: true, bytesVerified: 16 * MIB })),
