@@ -7,16 +7,25 @@ import { type FixOutcome, fixHost } from "../../../src/cli/host/doctor-fix.js";
 import type { Line } from "../../../src/cli/host/doctor-lines.js";
 import { changeText, restoredText } from "../../../src/cli/host/restore.js";
 import { listChanges, restoreChanges } from "../../../src/doors/host.js";
-import { arch } from "../../support/example-hosts.js";
+import { arch, pciFunction } from "../../support/example-hosts.js";
 import { type HostTree, hostTree, program } from "../../support/host-tree.js";
 import { compileCli, type IovaCli } from "../../support/iova-cli.js";
 
 /** Arch with its IOMMU off, whose programs do what the real ones do to the files that doctor() reads. */
-const host = {
+const off = {
   ...arch,
   "/etc/modprobe.d/no-vfio.conf": "",
   "/usr/sbin/modprobe": program("echo 'vfio_pci 1 0 - Live 0x0' >> proc/modules"),
   "/usr/bin/npx": program('ln -sfn ../drivers/vfio-pci "sys/bus/pci/devices/$3/driver"'),
+};
+const dep = "/lib/modules/7.3.1-arch1-1/modules.dep";
+/** The same with its IOMMU on, and all modules. */
+const host = {
+  ...off,
+  "/proc/cmdline": "root=LABEL=arch rw\n",
+  "/sys/class/iommu/dmar0/devices/0000:02:00.0": "",
+  ...pciFunction("0000:02:00.0", { driver: "nvme", group: "4" }),
+  [dep]: `${arch[dep]}kernel/drivers/iommu/iommufd/iommufd.ko.zst:\n`,
 };
 
 async function fix(
@@ -43,10 +52,17 @@ describe("--fix", () => {
       "    sudo modprobe vfio-pci\n    sudo tee /etc/modules-load.d/iova-vfio-pci.conf <<'EOF'",
     );
     expect(said).toContain("Done, as change 1. It is taken back by: sudo npx iova restore 1");
-    expect(said).toMatch(/For a person:\n {2}- remove intel_iommu=off from the kernel command line/);
     expect(rounds[0]?.change).toMatchObject({ id: 1, purpose: "iova doctor --fix", about: ["doctor"] });
     expect(report.checks.find(({ id }) => id === "device.driver")?.state).toBe("ok");
     expect(existsSync(join(tree.root.path, "etc/modules-load.d/iova-vfio-pci.conf"))).toBe(true);
+  });
+
+  test("binds nothing while the IOMMU is off, and says what a person has to do first", async () => {
+    using tree = hostTree(off);
+    const { said } = await fix(tree);
+    expect(said).toMatch(/For a person:\n {2}- remove intel_iommu=off from the kernel command line/);
+    expect(said).toContain("mend iommu.on, then bind 0000:02:00.0 to vfio-pci");
+    expect(said).not.toMatch(/^Will: .*bind/m);
   });
 
   test("a dry run says the same, and changes nothing", async () => {
@@ -61,7 +77,7 @@ describe("--fix", () => {
 
   test("the boot configuration is named without --yes, and changed with it", async () => {
     const files = {
-      ...host,
+      ...off,
       "/etc/os-release": "ID=fedora\n",
       "/proc/cmdline": "quiet\n",
       "/proc/config.gz": "",

@@ -67,7 +67,7 @@ test("iova list says so where it can't see any device, as in a namespace without
 });
 
 test.each([
-  [["bind", "0000:00:03.0", "--json"], "Unknown option '--json'; see iova bind --help"],
+  [["bind", "0000:00:03.0", "--svg"], "Unknown option '--svg'; see iova bind --help"],
   [["list", "--timeout", "5"], "Unknown option '--timeout'; see iova list --help"],
   [["bind", "0000:00:03.0", "--create", "1"], "Unknown option '--create'; see iova bind --help"],
   [["vfs"], "vfs takes one BDF; see iova vfs --help"],

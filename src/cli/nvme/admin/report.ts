@@ -1,6 +1,7 @@
 /** `iova nvme report`: everything that a controller says of itself, by the decoders of the other subcommands. */
 import { writeFileSync } from "node:fs";
 import { IovaError } from "../../../core/errors.js";
+import { append } from "../../../core/lists.js";
 import { visible, visibleLines } from "../../../core/visible.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import { FeatureId } from "../../../nvme/spec/opcodes.js";
@@ -137,16 +138,17 @@ export const reportCommands = commands(reportDescriptions, {
       for (const id of ids.slice(0, MOST_NAMESPACES)) {
         const own = await gather(nvme, structureParts(id), ` of namespace ${id}`);
         namespaces.push({ nsid: id, ...own.json });
-        texts.push(...own.texts);
-        refused.push(...own.refused);
+        append(texts, own.texts);
+        append(refused, own.refused);
       }
       const left = ids.length - MOST_NAMESPACES;
       if (left > 0) refused.push(["namespaces", `${left} more: --namespace-id N has one of them`]);
       const logs = await gather(nvme, [...logParts, ...commandParts]);
       const features = await gather(nvme, featureParts, " (feature)");
-      texts.push(...logs.texts);
+      append(texts, logs.texts);
       texts.push(["Features", features.texts.map(([, text]) => text).join("\n")]);
-      refused.push(...logs.refused, ...features.refused);
+      append(refused, logs.refused);
+      append(refused, features.refused);
       const [model, serial] = [nvme.identify.mn, nvme.identify.sn].map(deviceText);
       const title = `${model}, serial ${serial}, at ${nvme.bdf}`;
       if (html !== undefined) writeFileSync(html, reportHtml(title, texts, refused));

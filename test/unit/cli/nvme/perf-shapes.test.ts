@@ -138,11 +138,12 @@ test.each([
   expect(iops).toBeLessThan(600);
 });
 
-test("perf warms up until the rate is steady, and says so", async () => {
+test("perf warms up until the rate is steady or for twenty windows, and says which", async () => {
   const { address } = await startController();
   const { steady_state } = await measured(address, "-q", "4", "--steady-state", "100", "--ss-dur", "0.2");
-  expect(steady_state).toMatchObject({ reached: true });
-  expect(steady_state.variation).toBeLessThanOrEqual(100);
+  // A busy machine may never be steady.
+  const { reached, variation, drift } = steady_state;
+  expect(reached).toBe(variation <= 100 && Math.abs(drift) <= 100);
 });
 
 test("perf prints a histogram, and writes a page with charts", async () => {
