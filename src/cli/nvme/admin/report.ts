@@ -25,23 +25,22 @@ const MOST_NAMESPACES = 32;
 
 /** Logs and lists that reading doesn't change. */
 const lasting = new Set([
-  ...["ana-log", "persistent-event-log", "fid-support-effects-log", "mi-cmd-support-effects-log"],
-  ...[
-    "media-unit-stat-log",
-    "predictable-lat-log",
-    "rotational-media-info-log",
-    "list-ctrl",
-    "list-secondary",
-  ],
-  ...[
-    "primary-ctrl-caps",
-    "id-nvmset",
-    "id-uuid",
-    "id-iocs",
-    "id-domain",
-    "list-endgrp",
-    "id-ns-granularity",
-  ],
+  "ana-log",
+  "persistent-event-log",
+  "fid-support-effects-log",
+  "mi-cmd-support-effects-log",
+  "media-unit-stat-log",
+  "predictable-lat-log",
+  "rotational-media-info-log",
+  "list-ctrl",
+  "list-secondary",
+  "primary-ctrl-caps",
+  "id-nvmset",
+  "id-uuid",
+  "id-iocs",
+  "id-domain",
+  "list-endgrp",
+  "id-ns-granularity",
 ]);
 
 /** A part of the report, and how it is read. */

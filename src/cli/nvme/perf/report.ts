@@ -126,8 +126,8 @@ function workloadOf({ options, devices }: PerfReport): string {
   ].join(", ");
 }
 
-function lines(report: PerfReport): [string, string][] {
-  const { iops, mib, latencies, kinds, figures, steady, cpuPerIo, gcMs, gcCount } = summary(report);
+function lines(report: PerfReport, found: ReturnType<typeof summary>): [string, string][] {
+  const { iops, mib, latencies, kinds, figures, steady, cpuPerIo, gcMs, gcCount } = found;
   return [
     ["workload", workloadOf(report)],
     ...(steady === undefined
@@ -162,9 +162,10 @@ function lines(report: PerfReport): [string, string][] {
 const BAR = 40;
 
 export function perfText(report: PerfReport): string {
-  const text = pairs(lines(report));
+  const found = summary(report);
+  const text = pairs(lines(report, found));
   if (!report.options.histogram) return text;
-  const { latencies, ios } = summary(report);
+  const { latencies, ios } = found;
   const { powers } = latencies;
   const most = largestOf(
     powers.map(({ count }) => count),
@@ -222,7 +223,8 @@ export function perfJson(report: PerfReport): Json {
 const TAILS = [2, 4, 10, 20, 100, 200, 1000, 2000, 1e4, 1e5, 1e6];
 
 export function perfHtml(report: PerfReport, createdAt: string): string {
-  const { latencies, ios, series, figures } = summary(report);
+  const found = summary(report);
+  const { latencies, ios, series, figures } = found;
   const title = `NVMe performance of ${report.options.targets.join(", ")}`;
   const line = (x: number, y: number, text: string) => ({ x, y, low: y, high: y, title: text });
   const percent = (tail: number): string => `${Number((100 - 100 / tail).toFixed(4))} %`;
@@ -230,7 +232,7 @@ export function perfHtml(report: PerfReport, createdAt: string): string {
   const ticks = tails.filter((tail) => Number.isInteger(Math.log10(tail)) || tail === 2);
   const parts = [
     heading("Found"),
-    factList(lines(report)),
+    factList(lines(report, found)),
     heading("Rates and latencies", "Commands a second while they were measured; how long commands took."),
     columns([
       figure(
