@@ -102,7 +102,7 @@ export async function runMachine(
     const next = join(shareDir, NEXT_BOOT);
     if (existsSync(next)) {
       const append = readFileSync(next, "utf8").split(" ");
-      rmSync(join(shareDir, REPORT));
+      rmSync(join(shareDir, REPORT), { force: true });
       const command = commandFor([`test/guest/${name}/advice.test.ts`]);
       await boot({ ...options, command, append, env: { ...lengths, IOVA_SECOND_BOOT: "1" } });
     }

@@ -26,6 +26,7 @@ const MOST_NAMESPACES = 32;
 /** Logs and lists that reading doesn't change. */
 const lasting = new Set([
   "ana-log",
+  "boot-part-log",
   "persistent-event-log",
   "fid-support-effects-log",
   "mi-cmd-support-effects-log",
