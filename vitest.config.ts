@@ -45,7 +45,7 @@ export default defineConfig({
         test: {
           name: "guest",
           include: ["test/guest/**/*.test.ts"],
-          setupFiles: ["test/support/no-forgotten-objects.ts", "test/support/no-left-overrides.ts"],
+          setupFiles: ["test/support/no-forgotten-objects.ts", "test/support/no-left-settings.ts"],
           server: { deps: { external: [/\/dist\/src\//] } },
           // One after the other in one process: they share the machine's only devices, and start-up is dear there.
           pool: "forks",

@@ -20,6 +20,7 @@ import type { CheckResult, DoctorReport, Fix, FixStep, HostBackend } from "../..
 import { driverOf } from "../../src/pci/sysfs.js";
 import { nvmeBdf } from "./functions.js";
 import { kernelDisk, writeDisk } from "./kernel-disk.js";
+import { moduleParameters, restoreModuleParameters } from "./module-parameters.js";
 import { type Outcome, run, runNode } from "./run.js";
 import { unloadVfio } from "./vfio-modules.js";
 
@@ -113,7 +114,9 @@ interface Advice {
 /** Tests of doctor's advice on a machine that can be mended while it runs. */
 export function adviceSuite({ backends, problems, pick }: Advice): void {
   describe("doctor's advice, followed to the letter", () => {
+    let parameters: Map<string, string>;
     beforeEach(async () => {
+      parameters = moduleParameters();
       await unloadVfio();
       await emptyDisk();
     });
@@ -122,6 +125,7 @@ export function adviceSuite({ backends, problems, pick }: Advice): void {
       rmSync(RECORD, { recursive: true, force: true });
       expect(await runNode(cli, "unbind", nvmeBdf())).toMatchObject({ status: 0 });
       rmSync("/etc/modules-load.d/iova-vfio-pci.conf", { force: true });
+      restoreModuleParameters(parameters);
       await kernelDisk(nvmeBdf());
     });
 
