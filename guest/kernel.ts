@@ -25,7 +25,7 @@ const MAY_BE_ABSENT = "# may be absent";
  * Other configurations of a kernel: guest/kernel-NAME.config over kernel.config. They are compiled in the tree of the
  * first one, where little changes, so those of the newest kernel are made along with it.
  */
-export const kernelVariants = ["iommufd-container"] as const;
+export const kernelVariants = ["iommufd-container", "no-vfio"] as const;
 export type KernelVariant = (typeof kernelVariants)[number];
 
 export interface Kernel {

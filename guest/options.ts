@@ -43,7 +43,7 @@ and ends with its status. The first run fetches and builds what is missing.
   --kernel FILE         boot this kernel image
   --series X.Y          boot Debian's newest kernel of this series
   --variant NAME        boot that kernel with guest/kernel-NAME.config over kernel.config:
-                        iommufd-container
+                        iommufd-container, no-vfio
   --debian-kernel       boot Debian 12's own kernel package, with its modules
   --qemu FILE           use this QEMU
   --share FOLDER        mount this host folder, writable, at /mnt/share
