@@ -428,9 +428,16 @@ export const testMachines: readonly TestMachine[] = [
     name: "debian",
     purpose: "Debian 12's own kernel with its modules: no iommufd, and VFIO isn't loaded",
     debianKernel: { modules: true },
-    tools: [KMOD],
+    tools: [
+      KMOD,
+      ...["dmsetup", "mdadm"].map((name) => ({
+        package: name,
+        present: () => findProgram(name, SBIN) !== undefined,
+      })),
+      { package: "iproute2", present: () => findProgram("ip", SBIN) !== undefined },
+    ],
     defaultDevices: true,
-    qemuArgs: () => [],
+    qemuArgs: () => ["-device", "e1000e,addr=0x10"],
     append: [],
   },
   {
@@ -438,6 +445,14 @@ export const testMachines: readonly TestMachine[] = [
     purpose: "the same kernel, whose modules were removed, as by an update",
     debianKernel: { modules: false },
     tools: [KMOD],
+    defaultDevices: true,
+    qemuArgs: () => [],
+    append: [],
+  },
+  {
+    name: "no-vfio",
+    purpose: "a kernel that has an IOMMU and iommufd, but no VFIO to give a device to a program",
+    variant: "no-vfio",
     defaultDevices: true,
     qemuArgs: () => [],
     append: [],

@@ -2,7 +2,8 @@
 import { hexDigits } from "../core/hex-digits.js";
 import { visible } from "../core/visible.js";
 import { ifThere, listPciFunctions, type PciFunction } from "../pci/sysfs.js";
-import { blockDevices, usersOf } from "../pci/usage.js";
+import { blockDevices } from "../pci/usage/disks.js";
+import { usersOf, usersSearch } from "../pci/usage/users.js";
 import { parseCommandLine, usageError } from "./command-line.js";
 import { listDescription } from "./described/list.js";
 import { print, printAside, printJson } from "./terminal.js";
@@ -31,7 +32,8 @@ export async function runList(argv: readonly string[]): Promise<void> {
 }
 
 function printList(json: boolean): void {
-  const entries = listPciFunctions().flatMap((fn) => ifThere(() => entryOf(fn)) ?? []);
+  const users = usersSearch();
+  const entries = listPciFunctions().flatMap((fn) => ifThere(() => entryOf(fn, users)) ?? []);
   if (json) {
     printJson(entries);
     return;
@@ -40,8 +42,8 @@ function printList(json: boolean): void {
 }
 
 /** @throws ArgumentError: the function has gone meanwhile */
-export function entryOf(fn: PciFunction): ListEntry {
-  return { ...fn, blockDevices: blockDevices(fn.bdf), inUse: usersOf(fn.bdf) };
+export function entryOf(fn: PciFunction, users: (bdf: string) => string[] = usersOf): ListEntry {
+  return { ...fn, blockDevices: blockDevices(fn.bdf), inUse: users(fn.bdf) };
 }
 
 /** @param more further notes */

@@ -1,6 +1,6 @@
 /** `iova vfs`: lists the virtual functions of a PCI function. `iova sriov` sets their number. */
 import { ifThere, type PciFunction, readPciFunction } from "../pci/sysfs.js";
-import { holdersText, type VfioHolder, virtualFunctionHolders } from "../pci/usage.js";
+import { holdersText, type VfioHolder, virtualFunctionHolders } from "../pci/usage/holders.js";
 import { onlyOperand, parseCommandLine } from "./command-line.js";
 import { vfsDescription } from "./described/vfs.js";
 import { entryOf, type ListEntry, printEntry } from "./list.js";

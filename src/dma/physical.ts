@@ -34,11 +34,19 @@ export function checkPlacement(segments: readonly DmaSegment[], placement: IovaP
   }
 }
 
-/** Mappings by physical address. The same memory can be mapped several times. */
-export class PhysicalMappings<T extends { readonly segments: readonly DmaSegment[] }> {
-  private readonly byAddress = new Map<bigint, T[]>();
+/** Memory that stays where it is until it is released. */
+export interface Pinned {
+  /** Its physically contiguous parts, in order. */
+  readonly segments: readonly DmaSegment[];
+  /** Lets the kernel move it again. */
+  release(): void;
+}
 
-  add(mapping: T): Iova {
+/** Mappings by physical address. The same memory can be mapped several times. */
+export class PhysicalMappings {
+  private readonly byAddress = new Map<bigint, Pinned[]>();
+
+  add(mapping: Pinned): Iova {
     const at = mapping.segments[0]?.iova ?? iova(0n);
     const same = this.byAddress.get(at);
     if (same === undefined) this.byAddress.set(at, [mapping]);
@@ -47,17 +55,17 @@ export class PhysicalMappings<T extends { readonly segments: readonly DmaSegment
   }
 
   /** The newest mapping that starts at an address. @throws ArgumentError if there is none */
-  get(at: bigint): T {
+  get(at: bigint): Pinned {
     const mapping = this.byAddress.get(at)?.at(-1);
     if (mapping === undefined) throw new ArgumentError(`nothing is mapped at 0x${at.toString(16)}`);
     return mapping;
   }
 
-  remove(at: bigint): T {
-    const mapping = this.get(at);
+  /** Releases the newest mapping that starts at an address. @throws as {@link get}; whatever the release throws, with nothing removed */
+  release(at: bigint): void {
+    this.get(at).release();
     const same = this.byAddress.get(at);
     same?.pop();
     if (same?.length === 0) this.byAddress.delete(at);
-    return mapping;
   }
 }

@@ -14,7 +14,7 @@ import { append } from "../core/lists.js";
 import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
 import { checkAccess, type DmaAccess, joinedAccess } from "./access.js";
-import { allocateMemory, type BackingOptions, backingOptions } from "./backing.js";
+import { allocateMemory, type BackingOptions, backingOptions, type PageChoice } from "./backing.js";
 import { BufferLease, DmaBuffer } from "./buffer.js";
 import { callSite } from "./call-site.js";
 import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "./iova/address.js";
@@ -73,6 +73,8 @@ export type DmaPart = DmaBuffer | NodeJS.ArrayBufferView;
 /** Fewest address bits of a device: with fewer, the only page is page 0, which is never used. */
 const MIN_ADDRESS_BITS = 13;
 const MAX_ADDRESS_BITS = 64;
+/** Sizes of huge pages that memory without an IOMMU is taken from, smallest first. */
+const HUGE_PAGES = [2 ** 21, 2 ** 30];
 
 /** @throws ArgumentError @internal */
 export function checkAddressBits(bits: number): number {
@@ -186,11 +188,12 @@ export class DmaSpace extends Resource {
     checkLength("sizeBytes", sizeBytes);
     const site = callSite(this.alloc);
     const { physicalSegments, files } = this.mapper.extensions ?? {};
-    if (physicalSegments !== undefined && options.pages === undefined && !options.scattered) {
+    if (physicalSegments === undefined) {
+      const buffer = this.allocShared(sizeBytes, options, site);
+      if (buffer !== undefined) return buffer;
+    } else if (options.pages === undefined && !options.scattered) {
       return this.allocContiguous(sizeBytes, options, site);
     }
-    const buffer = this.allocShared(sizeBytes, options, site);
-    if (buffer !== undefined) return buffer;
     const shared = files?.mapsFilesOnly === true ? { ...options, shared: true } : options;
     return this.allocFrom(sizeBytes, shared, site);
   }
@@ -328,18 +331,26 @@ export class DmaSpace extends Resource {
     }
   }
 
-  /** Tries kinds of pages until the memory is contiguous. A single huge page always is. */
+  /**
+   * Tries kinds of pages until the memory is contiguous, which one huge page always is.
+   * @throws what the smallest huge page threw that the memory fits in, and otherwise what the last kind did
+   */
   private allocContiguous(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer {
-    const transparent = sizeBytes > PAGE_SIZE ? (["transparent"] as const) : [];
-    const kinds = ["base", ...transparent, 2 ** 21, 2 ** 30] as const;
+    const by = (pages: PageChoice) => (): DmaBuffer =>
+      this.allocFrom(sizeBytes, { ...options, pages, lock: true, populate: true }, site);
+    const small = sizeBytes > PAGE_SIZE ? [by("base"), by("transparent")] : [by("base")];
+    // Buffers share huge pages where nothing special is asked for.
+    const shared = (): DmaBuffer | undefined => this.allocShared(sizeBytes, options, site);
+    const alone = HUGE_PAGES.filter((pageBytes) => sizeBytes <= pageBytes).map(by);
+    const huge = isOrdinary(options) && this.mapper.extensions?.buffers !== undefined ? [shared] : alone;
     let failure: unknown;
-    for (const pages of kinds) {
-      if (typeof pages === "number" && sizeBytes > pages) continue;
+    for (const [i, attempt] of [...small, ...huge].entries()) {
       try {
-        return this.allocFrom(sizeBytes, { ...options, pages, lock: true, populate: true }, site);
+        const buffer = attempt();
+        if (buffer !== undefined) return buffer;
       } catch (error) {
         if (error instanceof ArgumentError || error instanceof IovaSpaceError) throw error;
-        failure = error;
+        if (i <= small.length) failure = error;
       }
     }
     throw failure;

@@ -58,7 +58,8 @@ export {
 export type { BackendName } from "../pci/open.js";
 export type { DevicePower, PowerState } from "../pci/power.js";
 export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "../pci/sysfs.js";
-export { blockDevices, partitions, usersOf } from "../pci/usage.js";
+export { blockDevices, partitions } from "../pci/usage/disks.js";
+export { usersOf } from "../pci/usage/users.js";
 export {
   createVirtualFunctions,
   removeVirtualFunctions,

@@ -1,10 +1,17 @@
 /** Maps memory for devices without an IOMMU, by character device. */
 import type { Lease } from "../core/lifetime/lease.js";
 import type { DmaAccess } from "../dma/access.js";
+import { HugePageParts } from "../dma/huge-page-parts.js";
 import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
 import type { IovaPlacement } from "../dma/iova/allocator.js";
 import type { DmaMapperExtensions } from "../dma/mapper.js";
-import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
+import {
+  ALL_ADDRESSES,
+  checkPlacement,
+  PhysicalMappings,
+  type Pinned,
+  refuseFixed,
+} from "../dma/physical.js";
 import type { DmaSegment } from "../dma/segments.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
@@ -19,7 +26,7 @@ export class NoiommuIoasMapper implements JoinableMapper {
   readonly name = "noiommu";
   readonly lease: Lease;
   readonly extensions: DmaMapperExtensions;
-  private readonly mappings = new PhysicalMappings<{ segments: readonly DmaSegment[]; at: bigint }>();
+  private readonly mappings = new PhysicalMappings();
 
   constructor(
     /** The address space. */
@@ -27,6 +34,7 @@ export class NoiommuIoasMapper implements JoinableMapper {
   ) {
     this.lease = ioas.lease;
     this.extensions = {
+      buffers: new HugePageParts((...range) => this.pin(...range), this.mappings),
       physicalSegments: (_address, at) => [...this.mappings.get(at).segments],
       memlockAccount: () => ioas.iommufd.rlimitMode,
     };
@@ -52,24 +60,35 @@ export class NoiommuIoasMapper implements JoinableMapper {
     placement?: IovaPlacement,
   ): Iova {
     refuseFixed(fixed);
-    const at = this.ioas.map({ address, sizeBytes }, { access });
+    const pinned = this.pin(address, sizeBytes, access);
     try {
-      const segments: DmaSegment[] = [];
-      for (let done = 0; done < sizeBytes; ) {
-        const found = this.ioas.noiommuPhysicalAddress(at + BigInt(done), sizeBytes - done);
-        segments.push({ iova: iova(found.physicalAddress), sizeBytes: found.sizeBytes });
-        done += found.sizeBytes;
-      }
-      checkPlacement(segments, placement);
-      return this.mappings.add({ segments, at });
+      checkPlacement(pinned.segments, placement);
+      return this.mappings.add(pinned);
     } catch (error) {
-      this.ioas.unmap(at, sizeBytes);
+      pinned.release();
       throw error;
     }
   }
 
-  unmap(at: bigint, sizeBytes: number): void {
-    this.ioas.unmap(this.mappings.get(at).at, sizeBytes);
-    this.mappings.remove(at);
+  unmap(at: bigint): void {
+    this.mappings.release(at);
+  }
+
+  /** @throws SysError, UnsupportedError; with nothing pinned */
+  private pin(address: number, sizeBytes: number, access: DmaAccess): Pinned {
+    const { ioas } = this;
+    const at = ioas.map({ address, sizeBytes }, { access });
+    try {
+      const segments: DmaSegment[] = [];
+      for (let done = 0; done < sizeBytes; ) {
+        const found = ioas.noiommuPhysicalAddress(at + BigInt(done), sizeBytes - done);
+        segments.push({ iova: iova(found.physicalAddress), sizeBytes: found.sizeBytes });
+        done += found.sizeBytes;
+      }
+      return { segments, release: () => ioas.unmap(at, sizeBytes) };
+    } catch (error) {
+      ioas.unmap(at, sizeBytes);
+      throw error;
+    }
   }
 }

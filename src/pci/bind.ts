@@ -21,7 +21,8 @@ import {
 import { lockFunction } from "./steps/lock.js";
 import { BindingClaim, type Restoration } from "./steps/restoration.js";
 import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
-import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage.js";
+import { holdersOf, holdersText, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage/holders.js";
+import { usersOf } from "./usage/users.js";
 import { assertVfio, chosenDriver, isVfioBound, provideDriver, VFIO_PCI } from "./vfio-driver.js";
 
 /** Offset of the header type in configuration space, and its bit for devices with several functions. */

@@ -12,7 +12,7 @@ import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { isUuid } from "../vfio/uuid.js";
 import { refusalHint, StepWait } from "./steps/kernel-steps.js";
-import { holdersOf, holdersText, vfioNodesAt } from "./usage.js";
+import { holdersOf, holdersText, vfioNodesAt } from "./usage/holders.js";
 
 const PARENTS = "/sys/class/mdev_bus";
 const DEVICES = "/sys/bus/mdev/devices";

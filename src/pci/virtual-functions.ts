@@ -13,7 +13,8 @@ import { parseBdf } from "./bdf.js";
 import { BindError, bindToVfioAsync } from "./bind.js";
 import { refusalHint, StepWait } from "./steps/kernel-steps.js";
 import { driverOf, ifThere, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
-import { holdersText, usersOf, type VfioHolder, virtualFunctionHolders } from "./usage.js";
+import { holdersText, type VfioHolder, virtualFunctionHolders } from "./usage/holders.js";
+import { usersOf } from "./usage/users.js";
 import { VFIO_PCI } from "./vfio-driver.js";
 
 const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";

@@ -167,6 +167,13 @@ interface Details {
   readonly file?: FileBehind | undefined;
 }
 
+/** Where a range lies: in which reservation, and at which virtual address. */
+interface Place {
+  readonly buffer: SharedArrayBuffer;
+  readonly offset: number;
+  readonly address: number;
+}
+
 /** The file behind a range; replaceFile() replaces it. */
 interface FileBehind {
   fd: number;
@@ -202,21 +209,12 @@ export class MappedMemory extends Resource {
 
   private constructor(
     what: string,
+    { buffer, offset, address }: Place,
     sizeBytes: number,
-    alignBytes: number,
-    map: (address: number) => Details,
+    { backing, source, file }: Details,
+    release: () => void,
   ) {
-    const { arena, offset } = takeRange(sizeBytes, alignBytes);
-    const address = arena.address + offset;
-    const { backing, source, file } = map(address);
-    const { buffer } = arena;
-    // The release refers to the buffer, so that V8 can't free the range before its pages are replaced.
-    super(
-      new Lease(what, () => {
-        if (buffer.byteLength > 0) mapTombstoneAt(address, sizeBytes);
-        if (file !== undefined) close(file.fd);
-      }),
-    );
+    super(new Lease(what, release));
     this.sizeBytes = sizeBytes;
     this.address = address;
     this.buffer = buffer;
@@ -228,6 +226,47 @@ export class MappedMemory extends Resource {
     this.allWords = new Uint32Array(buffer, offset, sizeBytes / 4);
   }
 
+  /** Takes a range, and maps something over it, which closing replaces. */
+  private static over(
+    what: string,
+    sizeBytes: number,
+    alignBytes: number,
+    map: (address: number) => Details,
+  ): MappedMemory {
+    const { arena, offset } = takeRange(sizeBytes, alignBytes);
+    const { buffer } = arena;
+    const address = arena.address + offset;
+    const details = map(address);
+    return new MappedMemory(
+      what,
+      { buffer, offset, address },
+      sizeBytes,
+      details,
+      releaseOf(buffer, address, sizeBytes, details.file),
+    );
+  }
+
+  /**
+   * Part of other memory, with no mapping of its own. Closing it writes zeros, so that stale views read those.
+   * @param released called after that
+   * @internal
+   */
+  static partOf(
+    whole: MappedMemory,
+    offset: number,
+    sizeBytes: number,
+    what: string,
+    released: () => void,
+  ): MappedMemory {
+    const { buffer, address, backing, bytes } = whole;
+    const part = bytes.subarray(offset, offset + sizeBytes);
+    const place = { buffer, offset: part.byteOffset, address: address + offset };
+    return new MappedMemory(what, place, sizeBytes, { backing }, () => {
+      part.fill(0);
+      released();
+    });
+  }
+
   /**
    * Zeroed anonymous memory, rounded up to whole (huge) pages. Not inherited by fork: a child's copy-on-write
    * would otherwise move the page under the device.
@@ -237,7 +276,7 @@ export class MappedMemory extends Resource {
     const { rounded, unit, align } = layout(memoryOptions, sizeBytes, options);
     const huge = unit > PAGE_SIZE;
     const node = options.numaNode === undefined ? undefined : checkNumaNode(options.numaNode);
-    return new MappedMemory(`${rounded} bytes of memory`, rounded, align, (address) => {
+    return MappedMemory.over(`${rounded} bytes of memory`, rounded, align, (address) => {
       try {
         const transparent = options.transparentHugePages === true && !huge;
         const late = transparent || node !== undefined;
@@ -278,7 +317,7 @@ export class MappedMemory extends Resource {
     }
     try {
       sealSize(fd);
-      return new MappedMemory(`memfd of ${rounded} bytes`, rounded, align, (address) => {
+      return MappedMemory.over(`memfd of ${rounded} bytes`, rounded, align, (address) => {
         mapFileAt(address, rounded, fd, 0, `memfd of ${rounded} bytes`, hint);
         try {
           const fault = huge || options.populate === true || node !== undefined;
@@ -318,7 +357,7 @@ export class MappedMemory extends Resource {
         ? { withFile: <T>(use: (fd: number, at: number) => T) => use(file.fd, file.offset) }
         : undefined;
     try {
-      return new MappedMemory(what, rounded, pageBytes, (address) => {
+      return MappedMemory.over(what, rounded, pageBytes, (address) => {
         mapFileAt(
           address,
           rounded,
@@ -350,7 +389,7 @@ export class MappedMemory extends Resource {
     access: FileAccess,
   ): MappedMemory {
     const { kind, pageBytes, rounded } = fileLayout(fd, offset, sizeBytes, what);
-    return new MappedMemory(what, rounded, pageBytes, (address) => {
+    return MappedMemory.over(what, rounded, pageBytes, (address) => {
       const hint = pageBytes > PAGE_SIZE ? hugePageHint(pageBytes) : undefined;
       mapFileAt(address, rounded, fd, offset, what, hint, access);
       return { backing: { kind, pageBytes, numaNode: undefined } };
@@ -372,7 +411,7 @@ export class MappedMemory extends Resource {
     checkOffset("offset", offset);
     checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
     const rounded = Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
-    return new MappedMemory(what, rounded, PAGE_SIZE, (address) => {
+    return MappedMemory.over(what, rounded, PAGE_SIZE, (address) => {
       mapFileAt(address, rounded, fd, offset, what);
       return { backing: { kind: "device", pageBytes: PAGE_SIZE, numaNode: undefined }, source };
     });
@@ -465,6 +504,19 @@ export class MappedMemory extends Resource {
     const size = fileSize(file.fd) ?? 0;
     if (size < file.end) throw new StateError(endsEarly(this.lease.label, size, file.end));
   }
+}
+
+/** It refers to the reservation, so that V8 can't free the range before its pages are replaced. */
+function releaseOf(
+  buffer: SharedArrayBuffer,
+  address: number,
+  sizeBytes: number,
+  file: FileBehind | undefined,
+): () => void {
+  return () => {
+    if (buffer.byteLength > 0) mapTombstoneAt(address, sizeBytes);
+    if (file !== undefined) close(file.fd);
+  };
 }
 
 /** Sizes and alignment for the given options. @throws ArgumentError */

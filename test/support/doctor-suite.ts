@@ -83,6 +83,19 @@ const shapes = {
     },
     backends: undefined,
   },
+  "no-vfio": {
+    checks: {
+      ...healthy,
+      "kernel.vfio": "problem",
+      "kernel.iommufd": "problem",
+      "kernel.type1": "not-applicable",
+      "modules.vfio-pci": "not-applicable",
+    },
+    advice: {
+      "kernel.vfio": /^install or build a kernel with CONFIG_VFIO and CONFIG_VFIO_PCI, and start it$/,
+    },
+    backends: undefined,
+  },
 } as const satisfies Readonly<Record<string, Shape>>;
 
 function stateOf(report: DoctorReport, id: string): CheckState | undefined {

@@ -8,7 +8,7 @@ import {
 import { parseBdf } from "../../pci/bdf.js";
 import { bindToVfio } from "../../pci/bind.js";
 import type { PciFunction } from "../../pci/sysfs.js";
-import { usersOf } from "../../pci/usage.js";
+import { usersOf } from "../../pci/usage/users.js";
 import { vfioDriverFor } from "../../pci/vfio-driver.js";
 import { parseCommandLine, stepTimeoutOf, usageError } from "../command-line.js";
 import { bindDescription } from "../described/bind.js";

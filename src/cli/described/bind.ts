@@ -14,7 +14,7 @@ export const bindDescription = describe({
   ],
   text: [
     "Binds all of them, or none: an error, Ctrl-C or SIGTERM undoes what was done before. Needs root. Fails, with nothing done, if one is " +
-      "in use: a mounted disk, swap, a volume, a network interface that is up. Loads the driver's kernel module if it is missing. " +
+      "in use: a mounted disk, swap, a volume, a disk that a program has open, a network interface that is up or part of another. Loads the driver's kernel module if it is missing. " +
       "Two programs that bind a function do so one after the other.",
     "--persist also binds them at each start of the machine, through driverctl where it is installed, else by a rule of udev, and records " +
       "that. --restore, or iova restore, takes it back.",

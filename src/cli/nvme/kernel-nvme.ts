@@ -1,6 +1,6 @@
 /** What the kernel's nvme driver shows of a controller in sysfs. Reading it sends no command to the device. */
 import { join } from "node:path";
-import { blockDevices } from "../../pci/usage.js";
+import { blockDevices } from "../../pci/usage/disks.js";
 import { kernelNames, kernelText } from "../../sys/kernel-files.js";
 import { deviceText } from "../terminal.js";
 

@@ -1,7 +1,7 @@
 /** Prints or draws the topology of this host. */
 import { writeFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { usersOf } from "../../pci/usage.js";
+import { usersSearch } from "../../pci/usage/users.js";
 import { usageError } from "../command-line.js";
 import { listDescription } from "../described/list.js";
 import { print, printJson } from "../terminal.js";
@@ -12,7 +12,7 @@ import { isUtf8, treeText } from "./tree.js";
 
 /** Prints the tree. */
 export function printTree(json: boolean): void {
-  const topology = readTopology(usersOf);
+  const topology = readTopology(usersSearch());
   if (json) printJson(topology);
   else print(treeText(topology, isUtf8(process.env)));
 }
@@ -25,7 +25,7 @@ export function draw({
   readonly svg: string | undefined;
   readonly html: string | undefined;
 }): void {
-  const topology = readTopology(usersOf);
+  const topology = readTopology(usersSearch());
   const title = `PCI functions of ${hostname()}`;
   if (svg !== undefined) writeDrawing("--svg", svg, topologySvg(topology, title));
   if (html !== undefined) writeDrawing("--html", html, topologyHtml(topology, title));

@@ -1,6 +1,6 @@
 /** Checks of one PCI function: driver, IOMMU group, users, resets. */
 
-import { holdersText } from "../../pci/usage.js";
+import { holdersText } from "../../pci/usage/holders.js";
 import type { DeviceFacts } from "../facts/device.js";
 import { type HostFacts, optionOf } from "../facts/facts.js";
 import type { Finding, Fix, FixStep } from "./check.js";

@@ -2,7 +2,7 @@
 import type { HostFacts } from "../facts/facts.js";
 import { loginSetting } from "../facts/limit-settings.js";
 import type { Finding, Fix } from "./check.js";
-import { manual } from "./fixes.js";
+import { command, manual } from "./fixes.js";
 
 const MIB = 2 ** 20;
 /** A driver's queues and a few buffers fit. */
@@ -92,7 +92,10 @@ export function openFiles({ limits, user }: HostFacts): Finding {
     : { state: "warning", found, where, fixes: [manual("raise it in this shell", "ulimit -S -n hard")] };
 }
 
-export function hugePages({ hugePages: { pools, mounts, transparent } }: HostFacts): Finding {
+/** Huge pages of 2 MiB that a driver with some queues and a few MiB of data takes without an IOMMU. */
+const WITHOUT_IOMMU = 16;
+
+export function hugePages({ hugePages: { pools, mounts, transparent }, switches }: HostFacts): Finding {
   const where = "/sys/kernel/mm/hugepages";
   const reserved = pools.map(({ pageBytes, total, free, nodes }) => {
     const byNode =
@@ -104,5 +107,11 @@ export function hugePages({ hugePages: { pools, mounts, transparent } }: HostFac
     ...(mounts.length === 0 ? [] : [`mounted on ${mounts.join(", ")}`]),
     `transparent: ${transparent ?? "none"}`,
   ].join("; ");
-  return { state: "ok", found, where };
+  if (switches.noiommu !== true || pools.some(({ free }) => free > 0)) return { state: "ok", found, where };
+  const set = (count: number): string[] => ["npx", "iova", "hugepages", String(count), "--size", "2M"];
+  const before = pools.find(({ pageBytes }) => pageBytes === 2 * MIB)?.total ?? 0;
+  const total = before + WITHOUT_IOMMU;
+  const steps = [command(set(total), set(before))];
+  const fix: Fix = { summary: `reserve ${WITHOUT_IOMMU} more huge pages of 2 MiB`, steps, effect: "now" };
+  return { state: "warning", found: `${found}; no-IOMMU mode takes buffers from them`, where, fixes: [fix] };
 }

@@ -2,7 +2,8 @@
 import { ArgumentError } from "../../core/errors.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { ConfigSnapshot } from "../../pci/config-snapshot.js";
-import { usersOf, type VfioHolder, vfioHolders } from "../../pci/usage.js";
+import { type VfioHolder, vfioHolders } from "../../pci/usage/holders.js";
+import { usersOf } from "../../pci/usage/users.js";
 import {
   isBridgeClass,
   isVfioDriver,

@@ -3,7 +3,7 @@ import { BusyError, IovaError, UnsupportedError } from "../../core/errors.js";
 import { closeAll } from "../../core/lifetime/close-all.js";
 import type { Resource } from "../../core/lifetime/resource.js";
 import { Iommufd } from "../../iommufd/iommufd.js";
-import { holdersText, vfioHolders } from "../../pci/usage.js";
+import { holdersText, vfioHolders } from "../../pci/usage/holders.js";
 import { VfioDevice } from "../../vfio/device.js";
 import { VfioContainer } from "../../vfio-legacy/container.js";
 import { VfioGroup } from "../../vfio-legacy/group.js";

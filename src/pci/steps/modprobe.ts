@@ -11,6 +11,9 @@ import {
   runProgramNow,
 } from "./programs.js";
 
+/** Some kernels, of clouds and appliances, have no VFIO at all. */
+const ASK = "`npx iova doctor` says whether this kernel has it";
+
 /**
  * Loads a module, and what it needs.
  * @param name with `-` or `_`, which mean the same
@@ -26,7 +29,7 @@ export function* loadModule(
   if (path === undefined) {
     throw new UnsupportedError(
       `the kernel module ${name} is not loaded, and there is no modprobe in ${places.join(", ")}: install kmod, or load the module ` +
-        "in another way",
+        `in another way. ${ASK}`,
     );
   }
   const { timeoutMs, signal } = limits;
@@ -64,7 +67,7 @@ function notLoaded(name: string, error: unknown): unknown {
 function unloadable(name: string, reason: string, cause?: Error): UnsupportedError {
   return new UnsupportedError(
     `the kernel module ${name} could not be loaded: ${reason}. Loading modules needs root, and the module must be among those of the ` +
-      "running kernel (/lib/modules)",
+      `running kernel (/lib/modules). ${ASK}`,
     cause === undefined ? undefined : { cause },
   );
 }

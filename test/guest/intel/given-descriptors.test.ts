@@ -5,7 +5,7 @@ import { Iommufd } from "../../../src/doors/iommufd.js";
 import type { DeviceDescriptors } from "../../../src/doors/pci.js";
 import { VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import { ArgumentError, NvmeController, PciDevice } from "../../../src/index.js";
-import { vfioNodes } from "../../../src/pci/usage.js";
+import { vfioNodes } from "../../../src/pci/usage/holders.js";
 import { duplicate } from "../../../src/sys/syscalls.js";
 import { caught } from "../../support/caught.js";
 import { Edu } from "../../support/edu.js";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
 import { type DeviceProcess, listDeviceProcesses } from "../../../src/doors/host.js";
-import { vfioNodes } from "../../../src/pci/usage.js";
+import { vfioNodes } from "../../../src/pci/usage/holders.js";
 import { Child, runChild } from "../../support/child.js";
 import { eventually } from "../../support/eventually.js";
 import { nvmeBdf } from "../../support/functions.js";

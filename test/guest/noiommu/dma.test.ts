@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { IovaPlacement, MappedBytes } from "../../../src/doors/dma.js";
 import { NoiommuIoasMapper } from "../../../src/doors/iommufd.js";
 import { NoiommuGroupMapper, VfioContainer, type VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
@@ -14,6 +15,7 @@ import {
   UnsupportedError,
   type VfioBinding,
 } from "../../../src/index.js";
+
 import { c } from "../../../src/sys/libc.js";
 import { Edu } from "../../support/edu.js";
 import { eduBdf, nvmeBdf } from "../../support/functions.js";
@@ -105,6 +107,10 @@ describe.each([
     expect(Buffer.compare(buffer.view(15 * PAGE, 512), data)).toBe(0);
     // No page is as large.
     expect(() => dma.alloc(1024 * HUGE)).toThrow();
+    // The error names the pages that would do, not larger ones.
+    using taken = MappedMemory.anonymous(freeHugePages() * HUGE, { hugePageBytes: HUGE });
+    expect(taken.backing.kind).toBe("huge");
+    expect(() => take(dma, HUGE)).toThrow(/0 of \d+ huge pages of 2097152 bytes are free/);
   });
 
   test("accepts scattered memory if the caller allows it, and reports its segments", () => {
@@ -143,6 +149,97 @@ describe.each([
     expect(() => dma.alloc(PAGE, { addressBits: 13 })).toThrow(
       expect.objectContaining({ name: "IovaSpaceError", reason: "full" }),
     );
+  });
+});
+
+/** A part of a huge page, by the mapper's own means, whatever smaller pages would do. */
+function take(dma: DmaSpace, sizeBytes: number, placement: IovaPlacement = {}): MappedBytes {
+  const taken = dma.mapper.extensions?.buffers?.take(sizeBytes, "read-write", undefined, placement);
+  if (taken === undefined) throw new Error(`no part of ${sizeBytes} bytes`);
+  return taken;
+}
+
+function freeHugePages(): number {
+  return Number(readFileSync("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "utf8"));
+}
+
+describe.each([
+  ["character device", byCdev],
+  ["group", byGroup],
+] as const)("huge pages that buffers share, by %s", (_, open) => {
+  expectNothingLeft();
+
+  test("hold many parts, each at its physical address, and are given back with the last one", async () => {
+    using opened = open();
+    const { dma, edu } = opened;
+    const before = freeHugePages();
+    const parts = Array.from({ length: 300 }, () => take(dma, PAGE));
+    expect(before - freeHugePages()).toBe(1);
+    expect(new Set(parts.map(({ iova }) => iova)).size).toBe(parts.length);
+    for (const { memory, iova } of parts) expect(physicalAddress(memory.address)).toBe(iova);
+    const [first, second] = parts;
+    if (first === undefined || second === undefined) throw new Error("no parts");
+    const data = randomBytes(512);
+    first.memory.bytes.set(data);
+    await edu.load(first.iova, 512);
+    await edu.store(second.iova, 512);
+    expect(Buffer.compare(second.memory.bytes.subarray(0, 512), data)).toBe(0);
+    for (const { memory, iova } of parts) {
+      dma.mapper.unmap(iova, memory.sizeBytes);
+      memory.close();
+    }
+    expect(freeHugePages()).toBe(before);
+  });
+
+  test("never give a part to a second buffer, and what was closed reads as zeros", () => {
+    using opened = open();
+    const { dma } = opened;
+    const kept = take(dma, PAGE);
+    const first = take(dma, PAGE);
+    const view = first.memory.bytes;
+    view.fill(0xa5);
+    dma.mapper.unmap(first.iova, PAGE);
+    first.memory.close();
+    const next = take(dma, PAGE);
+    expect(next.iova).not.toBe(first.iova);
+    expect(view.every((byte) => byte === 0)).toBe(true);
+    view.fill(0x5a);
+    expect(next.memory.bytes.every((byte) => byte === 0)).toBe(true);
+    for (const { memory, iova } of [kept, next]) {
+      dma.mapper.unmap(iova, memory.sizeBytes);
+      memory.close();
+    }
+  });
+
+  test("have aligned parts, and none above a device's limit", () => {
+    using opened = open();
+    const { dma } = opened;
+    const before = freeHugePages();
+    const small = take(dma, PAGE);
+    const aligned = take(dma, 64 * PAGE, { alignBytes: 64 * PAGE });
+    expect(aligned.iova % BigInt(64 * PAGE)).toBe(0n);
+    expect(aligned.iova - small.iova).toBe(BigInt(64 * PAGE));
+    expect(() => take(dma, PAGE, { last: 0xfffn })).toThrow(expect.objectContaining({ reason: "full" }));
+    expect(before - freeHugePages()).toBe(1);
+    for (const { memory, iova } of [small, aligned]) {
+      dma.mapper.unmap(iova, memory.sizeBytes);
+      memory.close();
+    }
+  });
+
+  test("are one for a buffer and what maps its memory once more", () => {
+    using _still = lockedPagesStay();
+    using opened = open();
+    const { dma } = opened;
+    const before = freeHugePages();
+    const part = take(dma, 4 * PAGE);
+    const again = dma.map(part.memory);
+    expect(again.iova).toBe(part.iova);
+    again.close();
+    expect(before - freeHugePages()).toBe(1);
+    dma.mapper.unmap(part.iova, part.memory.sizeBytes);
+    part.memory.close();
+    expect(freeHugePages()).toBe(before);
   });
 });
 
@@ -191,6 +288,10 @@ describe("the noiommu backend", () => {
     // Left to itself it finds such a page.
     using own = opened.dma.alloc(PAGE);
     expect(own.backing.kind).toBe(moves ? "huge" : "anonymous");
+    const before = freeHugePages();
+    using more = opened.dma.alloc(PAGE);
+    expect(more.backing.kind).toBe(own.backing.kind);
+    expect(freeHugePages()).toBe(before);
     using _still = lockedPagesStay();
     map().close();
   });

@@ -286,6 +286,24 @@ test("no-IOMMU mode is a warning, and takes CAP_SYS_RAWIO", () => {
   expect(report({ ...files, "/proc/self/status": ofAlice }).usable).toBe(false);
 });
 
+test("no-IOMMU mode without free huge pages is a warning, which says how to reserve some", () => {
+  const pool = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+  const pages = (total: number, free: number, noiommu: string): CheckResult =>
+    check(
+      report({
+        "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode": noiommu,
+        [`${pool}/nr_hugepages`]: `${total}\n`,
+        [`${pool}/free_hugepages`]: `${free}\n`,
+      }),
+      "memory.huge-pages",
+    );
+  expect(pages(4, 0, "N\n").state).toBe("ok");
+  expect(pages(4, 1, "Y\n").state).toBe("ok");
+  const full = pages(4, 0, "Y\n");
+  expect(full.state).toBe("warning");
+  expect(steps(full)).toEqual(["npx iova hugepages 20 --size 2M"]);
+});
+
 test("a host without any files is all problems and no error", () => {
   const found = report({});
   expect(found.usable).toBe(false);

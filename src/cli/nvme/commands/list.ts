@@ -13,7 +13,8 @@ import {
   type PciFunction,
   readPciFunction,
 } from "../../../pci/sysfs.js";
-import { holdersText, usersOf, vfioHolders } from "../../../pci/usage.js";
+import { holdersText, vfioHolders } from "../../../pci/usage/holders.js";
+import { usersOf } from "../../../pci/usage/users.js";
 import { VFIO_PCI } from "../../../pci/vfio-driver.js";
 import { parseCommandLine } from "../../command-line.js";
 import { nvmeListDescription } from "../../described/nvme/information.js";

@@ -1,0 +1,28 @@
+/** Devices that the kernel made of a PCI function. */
+import { kernelNames, kernelRealPath, kernelText } from "../../sys/kernel-files.js";
+import { devicePath } from "../sysfs.js";
+
+/** Names in a folder of the kernel; none if it isn't there. */
+export const list = (path: string): string[] => kernelNames(path) ?? [];
+/** What a file of the kernel says; empty if it isn't there. */
+export const text = (path: string): string => kernelText(path) ?? "";
+
+/** Devices of a class below a function, directly or (virtio, USB) through other devices. */
+export function devicesBehind(bdf: string, className: string): string[] {
+  return linksBehind(bdf, `/sys/class/${className}`);
+}
+
+/** Nodes of its character devices, such as `/dev/nvme0`; without those of VFIO, which have holders of their own kind. */
+export function characterNodes(bdf: string): string[] {
+  return linksBehind(bdf, "/sys/dev/char").flatMap((number) => {
+    const [, name] = /^DEVNAME=(.+)$/m.exec(text(`/sys/dev/char/${number}/uevent`)) ?? [];
+    return name === undefined || name.startsWith("vfio/") ? [] : [`/dev/${name}`];
+  });
+}
+
+function linksBehind(bdf: string, folder: string): string[] {
+  const path = devicePath(bdf);
+  const home = `${kernelRealPath(path) ?? path}/`;
+  // A link has no target any more if its device was removed meanwhile.
+  return list(folder).filter((name) => kernelRealPath(`${folder}/${name}`)?.startsWith(home) ?? false);
+}
