@@ -78,7 +78,8 @@ export async function requireTools(
     ...(context.signal ? { signal: context.signal } : {}),
   };
   context.progress.update(`installing ${packages.join(" ")}`);
-  const install = ["install", "-y", "--no-install-recommends", ...packages];
+  // Another run, or the system's own updates, may be at it.
+  const install = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600", ...packages];
   try {
     await exec("apt-get", install, options);
   } catch (error) {

@@ -434,6 +434,7 @@ export const testMachines: readonly TestMachine[] = [
         package: name,
         present: () => findProgram(name, SBIN) !== undefined,
       })),
+      { package: "e2fsprogs", present: () => findProgram("mkfs.ext4", SBIN) !== undefined },
       { package: "iproute2", present: () => findProgram("ip", SBIN) !== undefined },
     ],
     defaultDevices: true,

@@ -202,7 +202,9 @@ export function ordinaryAdviceSuite(backends: readonly HostBackend[]): void {
       });
       follow(allAdvised(before));
       execFileSync("udevadm", ["settle"]);
-      expect((await reportOf(asLogin)).devices[0]).toMatchObject({ usable: true });
+      const after = await reportOf(asLogin);
+      expect(after.checks.filter(({ state }) => state === "problem")).toEqual([]);
+      expect(after.devices[0]).toMatchObject({ usable: true });
       await demoRuns(backends, asLogin);
     });
   });

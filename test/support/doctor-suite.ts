@@ -90,6 +90,7 @@ const shapes = {
       "kernel.iommufd": "problem",
       "kernel.type1": "not-applicable",
       "modules.vfio-pci": "not-applicable",
+      "nodes.container": "not-applicable",
     },
     advice: {
       "kernel.vfio": /^install or build a kernel with CONFIG_VFIO and CONFIG_VFIO_PCI, and start it$/,
