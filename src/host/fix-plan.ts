@@ -1,5 +1,6 @@
 /** Which fixes of a report a program can do by itself, and what is left for a person. */
 import { checkArray, checkBoolean, checkKeys, checkMembers, checkObject } from "../core/check.js";
+import { append } from "../core/lists.js";
 import { type ChangeList, listChanges } from "./changes/changes.js";
 import { placesOf, type RecordOptions } from "./changes/options.js";
 import type { CheckResult, CommandStep, FileStep, Fix } from "./checks/check.js";
@@ -24,7 +25,10 @@ export interface PlannedFix {
 
 /** What can be done about the problems of a report. */
 export interface FixPlan {
-  /** What to do, in this order, each step once: for `applySteps`. */
+  /**
+   * What to do, in this order: for `applySteps`. Each step once, but what brings something up to date (`udevadm control --reload`)
+   * after each change that it reads.
+   */
   readonly steps: readonly (CommandStep | FileStep)[];
   /** The fixes that {@link steps} are of. */
   readonly fixes: readonly PlannedFix[];
@@ -50,12 +54,13 @@ export function planFixes(report: DoctorReport, options: FixPlanOptions = {}): F
   const host = new HostRoot(root);
   const record = listChanges({ root, record: folder });
   const plan = {
-    steps: new Map<string, CommandStep | FileStep>(),
+    steps: [] as (CommandStep | FileStep)[],
     fixes: [] as PlannedFix[],
     withheld: [] as PlannedFix[],
     pending: [] as PlannedFix[],
     manual: [] as PlannedFix[],
   };
+  const known = new Set<string>();
   for (const planned of report.checks.flatMap(firstFix)) {
     const { fix } = planned;
     const own = doable(fix);
@@ -65,10 +70,26 @@ export function planFixes(report: DoctorReport, options: FixPlanOptions = {}): F
     else if (fix.effect === "reboot" && !boot) plan.withheld.push(planned);
     else {
       plan.fixes.push(planned);
-      for (const step of own) plan.steps.set(JSON.stringify(step), step);
+      append(plan.steps, newSteps(own, known));
     }
   }
-  return { ...plan, steps: [...plan.steps.values()] };
+  return plan;
+}
+
+/** The steps of a fix that those before it lack. @param known keys of the steps before it, to which these are added */
+function newSteps(
+  steps: readonly (CommandStep | FileStep)[],
+  known: Set<string>,
+): (CommandStep | FileStep)[] {
+  const added = steps.filter((step) => isRefresh(step) || !known.has(JSON.stringify(step)));
+  if (added.every(isRefresh) && steps.every((step) => known.has(JSON.stringify(step)))) return [];
+  for (const step of added) known.add(JSON.stringify(step));
+  return added;
+}
+
+/** A command that is its own undo brings something up to date. */
+function isRefresh(step: CommandStep | FileStep): boolean {
+  return step.kind === "command" && step.undo?.join("\0") === step.argv.join("\0");
 }
 
 /** A report may have been read from a file. @throws ArgumentError */

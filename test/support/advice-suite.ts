@@ -60,15 +60,15 @@ function allAdvised({ checks }: DoctorReport): Fix[] {
   );
 }
 
-/** Does what the fixes say, each step once, in a folder where `npx iova` is the compiled package. */
+/** Does what the fixes say, each once and to the end, in a folder where `npx iova` is the compiled package. */
 export function follow(fixes: readonly Fix[]): void {
   const folder = mkdtempSync(join(tmpdir(), "iova-advice-"));
   try {
     mkdirSync(join(folder, "node_modules", ".bin"), { recursive: true });
     const command = `#!/bin/sh\nexec '${process.execPath}' '${cli}' "$@"\n`;
     writeFileSync(join(folder, "node_modules", ".bin", "iova"), command, { mode: 0o755 });
-    const steps = new Map(fixes.flatMap((fix) => fix.steps).map((step) => [JSON.stringify(step), step]));
-    for (const step of steps.values()) doStep(step, folder);
+    const different = new Map(fixes.map(({ steps }) => [JSON.stringify(steps), steps]));
+    for (const step of [...different.values()].flat()) doStep(step, folder);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import {
   applySteps,
+  type CheckResult,
   doctor,
+  type Fix,
   type FixPlan,
   type FixPlanOptions,
   planFixes,
@@ -114,6 +116,25 @@ test("a step that several checks ask for is planned once, and every member of a 
   expect(words(plan(grouped, "0000:00:03.0"))).toEqual([
     "npx iova bind 0000:00:03.1",
     "npx iova bind 0000:00:03.2",
+  ]);
+});
+
+test("what brings something up to date follows each change that it reads", () => {
+  const refresh = { kind: "command", argv: ["udevadm", "trigger"], undo: ["udevadm", "trigger"] } as const;
+  const rule = (path: string) => ({ kind: "file", path, content: "" }) as const;
+  const fix = (path: string): Fix => ({ summary: path, steps: [rule(path), refresh], effect: "now" });
+  const about = (id: string, path: string): CheckResult => ({
+    ...{ id, title: id, state: "problem", found: "", where: "", why: "", device: undefined },
+    fixes: [fix(path)],
+  });
+  using tree = hostTree(debian);
+  const report = doctor({ root: tree.root.path, devices: ["0000:00:03.0"] });
+  const checks = [about("one", "/etc/one"), about("two", "/etc/two"), about("again", "/etc/one")];
+  expect(words(planFixes({ ...report, checks }, { root: tree.root.path }))).toEqual([
+    "/etc/one",
+    "udevadm trigger",
+    "/etc/two",
+    "udevadm trigger",
   ]);
 });
 
