@@ -113,6 +113,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       hostMemoryBytes: sizeOf("host-memory", values["host-memory"] ?? "0"),
       anaGroups: numberOf("ana-groups", values["ana-groups"] ?? "0"),
       powerStates: numberOf("power-states", values["power-states"] ?? "1"),
+      rpmbTargets: numberOf("rpmb", values.rpmb ?? "0"),
       cmbWithout: (values["cmb-without"]?.split(",") ?? []).map(cmbUseOf),
       queuePairs: numberOf("queue-pairs", values["queue-pairs"] ?? "64"),
       vectors: numberOf("vectors", values.vectors ?? "65"),

@@ -7,6 +7,11 @@
 
 export type { ListenOptions } from "../core/listeners.js";
 export { NvmeCapacity } from "../nvme/admin/capacity.js";
+export type {
+  CapacityChannel,
+  CapacityConfiguration,
+  CapacityGroup,
+} from "../nvme/admin/capacity-configurations.js";
 export { type DirectiveOperation, NvmeDirectives } from "../nvme/admin/directives.js";
 export { type NvmeEvent, NvmeEvents } from "../nvme/admin/events.js";
 export { type FdpConfiguration, NvmeFdpLogs } from "../nvme/admin/fdp-logs.js";
@@ -38,6 +43,7 @@ export {
   SecureErase,
 } from "../nvme/admin/maintenance.js";
 export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "../nvme/admin/namespace-management.js";
+export { NvmeRpmb, NvmeRpmbError } from "../nvme/admin/rpmb.js";
 export { NvmeSecurity, type SecurityProtocol } from "../nvme/admin/security.js";
 export { NvmeStructures } from "../nvme/admin/structures.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "../nvme/admin/telemetry.js";
@@ -226,6 +232,7 @@ export {
   NvmeRegister,
 } from "../nvme/spec/registers.js";
 export type { ReservationType } from "../nvme/spec/reservations.js";
+export { type RpmbConfiguration, RpmbRequest, RpmbResult } from "../nvme/spec/rpmb.js";
 export { NvmeStatus, StatusCodeType } from "../nvme/spec/status.js";
 export {
   type PrimaryControllerCapabilities,

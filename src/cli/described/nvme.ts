@@ -22,6 +22,7 @@ import { passthruDescriptions } from "./nvme/passthru.js";
 import { perfDescription } from "./nvme/perf.js";
 import { reportDescriptions } from "./nvme/report.js";
 import { reservationDescriptions } from "./nvme/reservations.js";
+import { rpmbDescriptions } from "./nvme/rpmb.js";
 import { znsDescription } from "./nvme/zns.js";
 
 export const nvmeDescriptions: readonly CommandDescription[] = [
@@ -41,6 +42,7 @@ export const nvmeDescriptions: readonly CommandDescription[] = [
   ...Object.values(maintenanceDescriptions),
   ...Object.values(fdpDescriptions),
   ...Object.values(dataDescriptions),
+  ...Object.values(rpmbDescriptions),
   ...Object.values(blockDescriptions),
   ...Object.values(reservationDescriptions),
   ...Object.values(controllerDescriptions),

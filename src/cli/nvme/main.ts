@@ -9,6 +9,7 @@ import { logCommands } from "./admin/logs.js";
 import { maintenanceCommands } from "./admin/maintenance.js";
 import { namespaceCommands } from "./admin/namespaces.js";
 import { reportCommands } from "./admin/report.js";
+import { rpmbCommands } from "./admin/rpmb.js";
 import { feature } from "./commands/feature.js";
 import { format } from "./commands/format.js";
 import { identify } from "./commands/identify.js";
@@ -45,6 +46,7 @@ const subcommands: readonly NvmeSubcommand[] = [
   ...maintenanceCommands,
   ...fdpCommands,
   ...dataCommands,
+  ...rpmbCommands,
   ...blockCommands,
   ...reservationCommands,
   ...controllerCommands,

@@ -16,6 +16,8 @@ import type { NamespaceRecord } from "./medium/namespace.js";
 /** Queue pairs that fit into BAR0's doorbell page, including the admin queues. */
 export const MAX_QUEUE_PAIRS = 512;
 const GIB = 2 ** 30;
+/** RPMBS.NRPMBU has three bits. */
+const MOST_RPMB_TARGETS = 7;
 /** Longest time for background work: a day. */
 const MOST_WORK_MS = 86_400_000;
 
@@ -63,6 +65,7 @@ const schema = lazily(() =>
     hostMemoryBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
     anaGroups: z._default(integer(0, MAX_ANA_GROUPS), 0),
     powerStates: z._default(integer(1, MOST_POWER_STATES), 1),
+    rpmbTargets: z._default(integer(0, MOST_RPMB_TARGETS), 0),
     odd: z.prefault(odditiesSchema(), {}),
     faults: z._default(z.array(z.unknown()), []),
   }),
@@ -151,6 +154,11 @@ export interface NvmeEmulatorOptions {
    * Autonomous Power State Transition. 1 by default.
    */
   readonly powerStates?: number | undefined;
+  /**
+   * Targets of the Replay Protected Memory Block, up to 7, of 128 KiB each. They last as long as the emulator, and move with a
+   * migration. None by default.
+   */
+  readonly rpmbTargets?: number | undefined;
   /** Behaviours of old or faulty controllers, for tests of drivers. None by default. */
   readonly odd?: OddControllerOptions | undefined;
   /** Faults that are injected from the start. */

@@ -26,6 +26,7 @@ import { KeepAlive } from "./keep-alive.js";
 import { Lifecycle } from "./lifecycle.js";
 import type { Inventory } from "./medium/inventory.js";
 import type { Medium } from "./medium/medium.js";
+import { RpmbTarget } from "./medium/rpmb-target.js";
 import { MediumOwnership } from "./medium-ownership.js";
 import { NvmeMigration } from "./migration.js";
 import type { NvmeEmulatorConfig } from "./options.js";
@@ -187,6 +188,7 @@ export function wireController(
     breaks.includes("log-offset"),
   );
   const watches: IoWatch[] = [];
+  const rpmb = Array.from({ length: config.rpmbTargets }, (_, i) => new RpmbTarget(i));
   if (config.odd.oneCommand) {
     watches.push((sq, tail) => {
       const isOne = (sq.head + 1) % sq.entries === tail;
@@ -196,7 +198,7 @@ export function wireController(
   }
   const services = new AdminServices({
     ...{ config, command, commands, transfer, inventory, medium, nvm, features },
-    ...{ events, notices, logPages, memory, registers, queues, delayed, state, watches },
+    ...{ events, notices, logPages, memory, registers, queues, delayed, state, watches, rpmb },
     fail: () => lifecycle.fail(),
     useMedium: (used) => {
       io.medium = used;
@@ -280,9 +282,11 @@ export function wireController(
 /** Options that both ends of a migration must have in common, as text. */
 function shapeOf(config: NvmeEmulatorConfig): string {
   const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
-  const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups, powerStates } = config;
+  const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
+  const { powerStates, rpmbTargets } = config;
   return JSON.stringify({
     ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
-    ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups, powerStates },
+    ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
+    ...{ powerStates, rpmbTargets },
   });
 }

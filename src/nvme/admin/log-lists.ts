@@ -12,6 +12,7 @@ import {
   persistentEventHeader,
 } from "../spec/log-pages.js";
 import { LogPageId } from "../spec/opcodes.js";
+import { type CapacityConfiguration, capacityBytes, capacityConfigurations } from "./capacity-configurations.js";
 import type { LogSource } from "./log-source.js";
 
 /** An ANA group: namespaces that this controller reaches in the same way. */
@@ -104,6 +105,19 @@ export class NvmeLogLists {
     const { units } = mediaUnitHeader.decode(page);
     return Array.from({ length: units }, (_, i) =>
       mediaUnit.decode(page.subarray(mediaUnitHeader.sizeBytes + i * mediaUnit.sizeBytes)),
+    );
+  }
+
+  /**
+   * Supported Capacity Configuration List (LID 11h): what Capacity Management can select.
+   * @param domain 0: all domains
+   * @throws as asymmetricNamespaceAccess()
+   */
+  async capacityConfigurations(domain = 0): Promise<readonly CapacityConfiguration[]> {
+    checkInteger("domain", domain, 0, 0xffff);
+    const lid = LogPageId.capacityConfigurations;
+    return capacityConfigurations(
+      await this.logs.readGrowing(lid, FIRST_BYTES, capacityBytes, { lsi: domain }),
     );
   }
 

@@ -3,6 +3,7 @@ import { checkBytes, checkInteger, checkKeys, checkU32 } from "../../core/check.
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
 import { AdminOpcode } from "../spec/opcodes.js";
+import { NvmeRpmb } from "./rpmb.js";
 
 /** The security protocol of a Security Send or Security Receive. */
 export interface SecurityProtocol {
@@ -46,6 +47,16 @@ export class NvmeSecurity {
     checkInteger("sizeBytes", sizeBytes, 1, this.target.maxTransferBytes);
     const command = { ...fields, opcode: AdminOpcode.securityReceive, cdw11: sizeBytes };
     return (await adminRead(this.target, command, sizeBytes)).bytes;
+  }
+
+  /**
+   * A target of the Replay Protected Memory Block.
+   * @param target 0 to 6; 0 by default
+   * @throws ArgumentError
+   */
+  rpmb(target = 0): NvmeRpmb {
+    checkInteger("target", target, 0, 6);
+    return new NvmeRpmb(this.target, this, target);
   }
 
   private assertCommands(): void {

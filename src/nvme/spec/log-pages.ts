@@ -531,6 +531,36 @@ export const mediaUnitHeader = record("Media Unit Status Log", 16, {
   selectedConfiguration: at(4, u16),
 });
 
+/** Supported Capacity Configuration List (LID 11h): bytes before the first descriptor; byte 0 counts them. */
+export const CAPACITY_LOG_HEADER_BYTES = 16;
+/** A configuration of the list, before its endurance groups. */
+export const capacityConfiguration = record("Capacity Configuration Descriptor", 32, {
+  configurationId: at(0, u16),
+  domainId: at(2, u16),
+  groups: at(4, u16),
+});
+/** An endurance group of a configuration, before its NVM sets and the number of its channels. */
+export const capacityGroup = record("Endurance Group Configuration Descriptor", 82, {
+  enduranceGroupId: at(0, u16),
+  capacityAdjustment: at(2, u16),
+  totalCapacity: at(16, u128),
+  spareCapacity: at(32, u128),
+  enduranceEstimate: at(48, u128),
+  nvmSets: at(80, u16),
+});
+/** An NVM set of an endurance group, or the number of its channels. */
+export const capacityWord = record("Identifier", 2, { value: at(0, u16) });
+/** A channel of an endurance group, before its media units. */
+export const capacityChannel = record("Channel Configuration Descriptor", 4, {
+  channelId: at(0, u16),
+  mediaUnits: at(2, u16),
+});
+/** A media unit of a channel. */
+export const capacityMediaUnit = record("Media Unit Configuration Descriptor", 8, {
+  mediaUnitId: at(0, u16),
+  descriptorLength: at(6, u16),
+});
+
 /** Command and Feature Lockdown (LID 14h). */
 export const lockdownLog = record("Command and Feature Lockdown Log", 512, {
   /** Contents of the log: scope in bits 3:0, content selected in bits 5:4. */

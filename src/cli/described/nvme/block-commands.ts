@@ -11,12 +11,25 @@ export const prinfo = value(
 );
 
 /** End-to-end protection, for namespaces that have it. */
-const protection = {
+export const protection = {
   prinfo: { ...prinfo, short: "p" },
   "ref-tag": value("N", "reference tag of the first block", { short: "r" }),
   "app-tag": value("N", "application tag", { short: "a" }),
   "app-tag-mask": value("N", "bits of the application tag that are checked", { short: "m" }),
-  "storage-tag": value("N", "storage tag"),
+  "storage-tag": value("N", "storage tag", { short: "g" }),
+} as const;
+
+/** What read, write and compare have beside blocks and data. */
+export const details = {
+  metadata: value("FILE", "metadata of the blocks, where it isn't part of their data", {
+    short: "M",
+    offer: "file",
+  }),
+  "metadata-size": value("BYTES", "its length, which is checked", { short: "y" }),
+  "limited-retry": flag("the controller should limit its retries", "l"),
+  "force-unit-access": flag("from or to the medium, not only the cache", "f"),
+  ...protection,
+  "storage-tag-check": flag("check the storage tag", "C"),
 } as const;
 
 const slbs = value("LIST", "first block of each range, with commas", { short: "s" });
@@ -37,7 +50,7 @@ export const blockDescriptions = {
     text: "The controller compares. Status 1 if a block differs.",
     options: onBlocks({
       data: value("FILE", "what to compare with; - is standard input", { short: "d", offer: "file" }),
-      ...protection,
+      ...details,
     }),
     example: ["-s 8 -d disk.img", "compares the file with the blocks from 8 on"],
   }),

@@ -1,5 +1,6 @@
 /** `iova nvme read`, `write`, `trim` and `format`. */
 import { describe, flag, value } from "../description.js";
+import { details } from "./block-commands.js";
 import {
   blocksOptions,
   controllerOptions,
@@ -23,6 +24,7 @@ export const readDescription = describe({
     ...blocksOptions,
     "data-file": value("FILE", "where to; - is standard output", { short: "d", offer: "file" }),
     data: value("FILE", "the same as --data-file", { offer: "file" }),
+    ...details,
     "namespace-id": namespaceOption,
     ...controllerOptions,
   },
@@ -45,6 +47,9 @@ export const writeDescription = describe({
     ...blocksOptions,
     "data-file": value("FILE", "where from; - is standard input", { short: "d", offer: "file" }),
     data: value("FILE", "the same as --data-file", { offer: "file" }),
+    ...details,
+    "dir-type": value("N", "directive: 1 a stream, 2 a placement identifier", { short: "T" }),
+    "dir-spec": value("N", "its number", { short: "S" }),
     "namespace-id": namespaceOption,
     force: forceOption,
     yes: yesOption,

@@ -52,11 +52,19 @@ export const dataDescriptions = {
     example: ["-O 3 --nmd0 0x0", "Configuration Set"],
   }),
   ioReceive: reads("io-mgmt-recv", "I/O Management Receive", {
-    options: { ...operation, ...received },
+    options: {
+      ...operation,
+      ...received,
+      data: value("FILE", "where to", { short: "d", offer: "file" }),
+    },
     example: ["-m 1", "reclaim unit handles"],
   }),
   ioSend: changes("io-mgmt-send", "I/O Management Send", {
-    options: { ...operation, data: value("FILE", "data to send", { short: "d", offer: "file" }) },
+    options: {
+      ...operation,
+      data: value("FILE", "data to send", { short: "d", offer: "file" }),
+      "data-len": value("BYTES", "send only the first of it", { short: "l" }),
+    },
     example: ["-m 1 -d handles.bin", "has the controller take other reclaim units"],
   }),
 };

@@ -42,6 +42,10 @@ export const logDescriptions = {
     options: { "domain-id": value("N", "of one domain (default all)", { short: "d" }) },
     example: prints,
   }),
+  capacities: reads("supported-cap-config-log", "capacity configurations that capacity-mgmt can select", {
+    options: { "domain-id": value("N", "of one domain (default all)", { short: "d" }) },
+    example: prints,
+  }),
   reservations: reads("resv-notif-log", "the oldest reservation notification", {
     options: none,
     example: prints,

@@ -26,6 +26,18 @@ export const bytesResult = (bytes: Uint8Array): Result => ({
   bytes,
 });
 
+/** Writes bytes to a file if there is one. @returns what to print */
+export async function received(
+  path: string | undefined,
+  bytes: Uint8Array,
+  shown = bytesResult(bytes),
+): Promise<Result> {
+  if (path === undefined) return shown;
+  await using sink = await openSink(path);
+  await sink.write(bytes);
+  return { json: { length: bytes.length, file: path }, text: `wrote ${bytes.length} bytes to ${path}` };
+}
+
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }
@@ -180,6 +192,8 @@ export const dataCommands = commands(dataDescriptions, {
   },
   ioReceive(args) {
     const [id, words, length] = [args.number("namespace-id", NSIDS, 1), operationOf(args), lengthOf(args)];
+    const path = args.text("data");
+    if (path === STANDARD) throw args.wrong("--data - : use --raw-binary for standard output");
     return async (nvme) => {
       const command = {
         name: "I/O Management Receive",
@@ -188,12 +202,16 @@ export const dataCommands = commands(dataDescriptions, {
         ...words,
         cdw11: length / 4 - 1,
       };
-      return bytesResult((await adminRead(ofIo(nvme), command, length)).bytes);
+      return await received(path, (await adminRead(ofIo(nvme), command, length)).bytes);
     };
   },
   async ioSend(args) {
     const [id, words] = [args.number("namespace-id", NSIDS, 1), operationOf(args)];
-    const data = await args.file("data");
+    const whole = await args.file("data");
+    const length = args.number("data-len", MOST_BYTES, 1);
+    if (length !== undefined && length > (whole?.length ?? 0))
+      throw args.wrong(`--data-len ${length}: --data has ${whole?.length ?? 0} bytes`);
+    const data = whole?.subarray(0, length);
     return async (nvme, ask) => {
       const nsid = await namespaceId(nvme, id);
       await ask(`This sends management operation ${words.cdw10 & 0xff} to namespace ${nsid}`);

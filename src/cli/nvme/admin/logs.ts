@@ -1,4 +1,5 @@
 /** `iova nvme telemetry-log`, `ana-log`, ...: log pages under nvme-cli's JSON keys. */
+import type { CapacityConfiguration } from "../../../nvme/admin/capacity-configurations.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import {
   AnaState,
@@ -60,6 +61,30 @@ function entries(
     };
   };
 }
+
+const capacityJson = ({ configurationId, domainId, groups }: CapacityConfiguration): Json => ({
+  cap_config_id: configurationId,
+  domainid: domainId,
+  egcn: groups.length,
+  "Endurance Descriptor": groups.map((group) => ({
+    endgid: group.enduranceGroupId,
+    cap_adj_factor: group.capacityAdjustment,
+    tegcap: group.totalCapacity,
+    segcap: group.spareCapacity,
+    egsets: group.nvmSets.length,
+    egchans: group.channels.length,
+    "Channel Descriptor": group.channels.map(({ channelId, mediaUnits }) => ({
+      chanid: channelId,
+      chmus: mediaUnits.length,
+      // nvme-cli gives a media unit's identifier and length the keys of a channel.
+      "Media Descriptor": mediaUnits.map((unit) => ({
+        chanid: unit.mediaUnitId,
+        chmus: unit.descriptorLength,
+      })),
+    })),
+    "NVM Set IDs": group.nvmSets.map((nvmsetid) => ({ nvmsetid })),
+  })),
+});
 
 export const logCommands = commands(logDescriptions, {
   telemetry(args) {
@@ -139,6 +164,13 @@ export const logCommands = commands(logDescriptions, {
       return {
         json: { nmu: list.length, cchans: channels, sel_config: selectedConfiguration, mus_list: list },
       };
+    };
+  },
+  capacities(args) {
+    const domain = args.number("domain-id", ID) ?? 0;
+    return async (nvme) => {
+      const list = await nvme.logs.lists.capacityConfigurations(domain);
+      return { json: { sccn: list.length, "Capacity Descriptor": list.map(capacityJson) } };
     };
   },
   reservations: () => async (nvme) => {

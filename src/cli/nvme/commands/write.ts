@@ -4,8 +4,10 @@ import { ArgumentError } from "../../../core/errors.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import { parseCommandLine } from "../../command-line.js";
 import { writeDescription } from "../../described/nvme/blocks.js";
+import { Arguments } from "../command.js";
 import { controllerOptions, namespaceOption, targetOperand, usage } from "../arguments.js";
 import { assertCanConfirm, confirm } from "../confirm.js";
+import { type Details, detailsOf, directiveOf, metadataToSend, shapeOf } from "../io/details.js";
 import { openNamespace, withController } from "../open.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { assertUnused } from "../unused.js";
@@ -32,6 +34,57 @@ function blocksOf(source: DataSource, ns: NvmeNamespace, asked: bigint | undefin
   );
 }
 
+/** What to write as --prinfo and the like say: all of it is read before the first command. */
+interface Detailed {
+  readonly details: Details;
+  readonly data: Uint8Array;
+  readonly metadata: Uint8Array | undefined;
+}
+
+async function detailedOf(values: Readonly<Record<string, unknown>>, path: string): Promise<Detailed | undefined> {
+  const args = new Arguments<keyof typeof writeDescription.options>(
+    "write",
+    "",
+    { ...values, data: path },
+    writeDescription.options,
+  );
+  const directive = directiveOf(args);
+  const hasDirective = Object.keys(directive).length > 0;
+  const given =
+    detailsOf(args) ??
+    (hasDirective ? { options: {}, metadataFile: undefined, metadataSize: undefined } : undefined);
+  if (given === undefined) return undefined;
+  const data = (await args.file("data")) ?? args.missing("data-file FILE");
+  return {
+    details: { ...given, options: { ...given.options, ...directive } },
+    data,
+    metadata: await args.file("metadata"),
+  };
+}
+
+/** @throws as NvmeNamespace.write(); ArgumentError if sizes don't fit, with nothing written */
+async function writeDetailed(
+  ns: NvmeNamespace,
+  { details, data, metadata }: Detailed,
+  first: bigint,
+  asked: bigint | undefined,
+  ask: (blocks: bigint) => Promise<void>,
+): Promise<void> {
+  const perBlock = shapeOf(ns, details).data;
+  const blocks = asked ?? BigInt(Math.ceil(data.length / perBlock));
+  const length = Number(blocks) * perBlock;
+  if (data.length < length) {
+    throw new ArgumentError(
+      `the data has ${data.length} bytes; ${blocks} blocks of ${perBlock} bytes are ${length}`,
+    );
+  }
+  assertInside(ns, first, blocks);
+  const sent = metadataToSend(ns, details, blocks, metadata);
+  await ask(blocks);
+  await ns.write(first, data.subarray(0, length), { ...details.options, metadata: sent });
+  await ns.flush();
+}
+
 async function run(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommandLine(writeDescription, argv);
   const target = targetOperand("write", positionals);
@@ -45,6 +98,18 @@ async function run(argv: readonly string[]): Promise<void> {
     throw usage("write", "standard input holds the data and can't answer the question: add --yes");
   }
   assertCanConfirm("write", yes);
+  const detailed = await detailedOf(values, path);
+  if (detailed !== undefined) {
+    await withController(target, options, async (nvme) => {
+      const ns = await openNamespace(nvme, nsid);
+      await writeDetailed(ns, detailed, wanted.first, checkBlocks(ns, wanted), async (blocks) => {
+        await assertUnused(nvme, ns.nsid, values.force === true);
+        const what = `${blocksText(wanted.first, blocks)} of namespace ${ns.nsid}`;
+        await confirm(nvme, `This overwrites ${what}`, yes);
+      });
+    });
+    return;
+  }
   await using source = await openSource(path);
   await withController(target, options, async (nvme) => {
     const ns = await openNamespace(nvme, nsid);

@@ -14,36 +14,15 @@ import {
   wantedBlocks,
 } from "../commands/blocks.js";
 import { namespaceId, openNamespace } from "../open.js";
+import { detailsOf, metadataToSend, protectionOf, shapeOf } from "./details.js";
 
 type RangeArguments = Arguments<"start-block" | "blocks" | "block-count" | "data-size" | "namespace-id">;
-type ProtectionArguments = Arguments<"prinfo" | "ref-tag" | "app-tag" | "app-tag-mask" | "storage-tag">;
 
 const nsidOf = (args: Arguments<"namespace-id">) => args.number("namespace-id", BROADCAST_NSID - 1, 1);
 
 function rangeOf(args: RangeArguments): WantedBlocks {
   const names = ["start-block", "blocks", "block-count", "data-size"] as const;
   return wantedBlocks(args.name, Object.fromEntries(names.map((name) => [name, args.text(name)])));
-}
-
-/** The fields of PRINFO and the tags; undefined without any. */
-function protectionOf(args: ProtectionArguments) {
-  const prinfo = args.number("prinfo", 15);
-  const applicationTag = args.number("app-tag", 0xffff);
-  const mask = args.number("app-tag-mask", 0xffff);
-  const referenceTag = args.big("ref-tag");
-  const storageTag = args.big("storage-tag");
-  if ([prinfo, applicationTag, mask, referenceTag, storageTag].every((each) => each === undefined))
-    return undefined;
-  const bit = (value: number): boolean => ((prinfo ?? 0) & value) !== 0;
-  return {
-    action: bit(8),
-    guard: bit(4),
-    reference: bit(1),
-    applicationTag,
-    applicationTagMask: bit(2) ? (mask ?? 0xffff) : 0,
-    referenceTag,
-    storageTag,
-  };
 }
 
 /** A command's number of blocks is a 16-bit field, zero-based. */
@@ -117,12 +96,13 @@ export const blockCommands = commands(blockDescriptions, {
   },
   async compare(args) {
     const wanted = rangeOf(args);
-    const protection = protectionOf(args);
+    const details = detailsOf(args) ?? { options: {}, metadataFile: undefined, metadataSize: undefined };
     const nsid = nsidOf(args);
     const data = (await args.file("data")) ?? args.missing("data FILE");
+    const metadataBytes = await args.file("metadata");
     return async (nvme) => {
       const ns = await openNamespace(nvme, nsid);
-      const size = BigInt(ns.blockSizeBytes);
+      const size = BigInt(shapeOf(ns, details).data);
       const asked = checkBlocks(ns, wanted);
       if (asked !== undefined && BigInt(data.length) !== asked * size)
         throw new ArgumentError(`the data has ${data.length} bytes; ${asked} blocks are ${asked * size}`);
@@ -132,8 +112,9 @@ export const blockCommands = commands(blockDescriptions, {
         );
       const blocks = BigInt(data.length) / size;
       assertInside(ns, wanted.first, blocks);
+      const metadata = metadataToSend(ns, details, blocks, metadataBytes);
       const what = `${blocksText(wanted.first, blocks)} of namespace ${ns.nsid}`;
-      if (!(await ns.compare(wanted.first, data, protection === undefined ? {} : { protection })))
+      if (!(await ns.compare(wanted.first, data, { ...details.options, metadata })))
         throw new IovaError("ERR_IOVA_NVME", `the data differs from ${what}`);
       return {
         json: { nsid: ns.nsid, slba: wanted.first, blocks, equal: true },

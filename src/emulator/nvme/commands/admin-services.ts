@@ -14,6 +14,7 @@ import type { Transfer } from "../host/transfer.js";
 import type { FirmwareReset } from "../medium/firmware-image.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
+import type { RpmbTarget } from "../medium/rpmb-target.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import type { DelayedCommands } from "../queues/delayed-commands.js";
 import type { IoWatch } from "../queues/io-watch.js";
@@ -78,6 +79,8 @@ export interface ServiceContext {
   readonly state: { readonly isRunning: boolean };
   /** What is called before I/O commands. */
   readonly watches: IoWatch[];
+  /** Targets of the Replay Protected Memory Block, by number. */
+  readonly rpmb: readonly RpmbTarget[];
   /** Sets CSTS.CFS. */
   fail(): void;
   /** What blocks are read from and written to from now on. */
@@ -166,7 +169,7 @@ export class AdminServices {
       this.selfTest,
       this.firmware,
       this.telemetry,
-      new SecurityCommands(context.command, context.transfer, config.maxTransferBytes),
+      new SecurityCommands(context.command, context.transfer, config.maxTransferBytes, context.rpmb),
       new EnduranceGroup(context),
       new PowerStates({ ...context, count: config.powerStates, odd: config.odd }),
       this.hostMemory ?? withoutHostMemory,

@@ -1,5 +1,10 @@
-/** The Endurance Group Information log. */
-import { enduranceGroupLog } from "../../../nvme/spec/log-pages.js";
+/** The only endurance group: its log, and the list of capacity configurations, which has one with this group. */
+import {
+  CAPACITY_LOG_HEADER_BYTES,
+  capacityConfiguration,
+  capacityGroup,
+  enduranceGroupLog,
+} from "../../../nvme/spec/log-pages.js";
 import { LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
@@ -22,7 +27,10 @@ interface EnduranceContext {
 
 /** Endurance Group Information of the only group there is. */
 export class EnduranceGroup implements AdminService {
-  readonly logPages = { [LogPageId.enduranceGroup]: { page: () => this.page() } };
+  readonly logPages = {
+    [LogPageId.enduranceGroup]: { page: () => this.page() },
+    [LogPageId.capacityConfigurations]: { page: () => this.configurations() },
+  };
 
   constructor(private readonly context: EnduranceContext) {}
 
@@ -44,5 +52,25 @@ export class EnduranceGroup implements AdminService {
       totalCapacity: BigInt(inventory.layout.capacityBytes),
       unallocatedCapacity: BigInt(Math.max(0, inventory.unallocatedBytes)),
     });
+  }
+
+  /** One configuration: all of the medium in the group. There are no domains (LSI). */
+  private configurations(): Uint8Array | number {
+    const { command, inventory } = this.context;
+    if (command.cdw(11) >>> 16 !== 0) return NvmeStatus.invalidField;
+    const header = new Uint8Array(CAPACITY_LOG_HEADER_BYTES);
+    header[0] = 1;
+    const group = capacityGroup.encode({
+      enduranceGroupId: ENDURANCE_GROUP,
+      capacityAdjustment: 100,
+      totalCapacity: BigInt(inventory.layout.capacityBytes),
+    });
+    // No channels.
+    return Buffer.concat([
+      header,
+      capacityConfiguration.encode({ configurationId: 1, groups: 1 }),
+      group,
+      new Uint8Array(2),
+    ]);
   }
 }

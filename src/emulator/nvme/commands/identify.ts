@@ -18,6 +18,7 @@ import type { Transfer } from "../host/transfer.js";
 import { type Inventory, MAX_NAMESPACES } from "../medium/inventory.js";
 import { lbaFormats } from "../medium/lba-formats.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
+import { rpmbsOf } from "../medium/rpmb-target.js";
 import { MAX_EVENT_REQUESTS } from "../queues/async-events.js";
 import { nvmeVersion } from "../queues/registers.js";
 import { ANA_CAPABILITIES, ANA_TRANSITION_SECONDS, anaGroupOf } from "./asymmetric-access.js";
@@ -94,6 +95,7 @@ export interface ControllerIdentity {
   readonly hostMemoryBytes: number;
   readonly anaGroups: number;
   readonly powerStates: number;
+  readonly rpmbTargets: number;
   readonly odd: Oddities;
 }
 
@@ -266,6 +268,7 @@ export class Identify {
       unvmcap: BigInt(Math.max(0, inventory.unallocatedBytes)),
       edstt: Math.ceil(identity.extendedSelfTestMs / MINUTE_MS),
       dsto: DSTO,
+      rpmbs: rpmbsOf(identity.rpmbTargets),
       kas: KEEP_ALIVE_UNITS,
       sqes: identity.odd.sqes,
       cqes: identity.odd.cqes,

@@ -96,7 +96,89 @@ test("protection information is generated and checked as --prinfo says", async (
   await expect(iova("verify", target, "--blocks", "4", "-p", "1")).rejects.toThrow("end-to-end protection");
 });
 
+test("read, write and compare carry metadata, tags and checks as they say", async () => {
+  const data = file("pi-data", randomFillSync(Buffer.alloc(4 * 512)));
+  const back = join(folder, "pi-back");
+  // The controller generates the information, with the tags that the host gives.
+  await iova("write", protectedTarget, "-s", "64", "-d", data, "-p", "8", "-a", "0x1234", "-r", "64", "-f", "--yes");
+  const metadata = join(folder, "pi-metadata");
+  await iova("read", protectedTarget, "-s", "64", "--blocks", "4", "-d", back, "-p", "5", "-M", metadata, "-y", "32");
+  expect(readFileSync(back).equals(readFileSync(data))).toBe(true);
+  const information = readFileSync(metadata);
+  expect(information).toHaveLength(32);
+  for (let block = 0; block < 4; block++) {
+    expect(information.readUInt16BE(8 * block + 2)).toBe(0x1234);
+    expect(information.readUInt32BE(8 * block + 4)).toBe(64 + block);
+  }
+  // What is read back can be written elsewhere only with the right reference tags.
+  const same = ["-d", data, "-M", metadata] as const;
+  await expect(
+    iova("write", protectedTarget, "-s", "80", ...same, "-p", "5", "--yes"),
+  ).rejects.toThrow(/Reference Tag Check/);
+  await iova("write", protectedTarget, "-s", "80", ...same, "-p", "4", "--yes");
+  await expect(iova("read", protectedTarget, "-s", "80", "-p", "1")).rejects.toThrow(/Reference Tag Check/);
+  await iova("read", protectedTarget, "-s", "80", "--blocks", "4", "-p", "5", "-r", "64", "-d", back);
+  const compare = (...more: string[]) => iova("compare", protectedTarget, "-s", "64", ...same, ...more);
+  expect(await compare("-p", "7", "-a", "0x1234", "-l")).toContain("equal to blocks 64 to 67");
+  await expect(compare("-p", "7", "-a", "0x1235")).rejects.toThrow(/Application Tag Check/);
+  expect(await compare("-p", "7", "-a", "0x1200", "-m", "0xff00")).toContain("equal");
+  information[9] = (information[9] ?? 0) ^ 1;
+  file("pi-metadata", information);
+  await expect(compare("-p", "0")).rejects.toThrow("differs from blocks 64 to 67");
+});
+
+test("metadata that is interleaved with the data comes with it", async () => {
+  const { address, close } = await emulate({
+    device: "nvme",
+    options: { sizeBytes: 16 << 20, metadataBytes: 16, extendedMetadata: true },
+  });
+  emulators.push({ close });
+  const data = file("mixed", randomFillSync(Buffer.alloc(2 * 528)));
+  const back = join(folder, "mixed-back");
+  await iova("write", address, "-d", data, "-f", "--yes");
+  await iova("read", address, "--blocks", "2", "-d", back, "-l");
+  expect(readFileSync(back).equals(readFileSync(data))).toBe(true);
+  expect(await iova("compare", address, "-d", data)).toContain("equal to blocks 0 to 1");
+  await expect(iova("read", address, "-M", back, "-d", back)).rejects.toThrow("leave out --metadata");
+});
+
+test("a write carries a placement identifier or a stream", async () => {
+  const { address, close } = await emulate({
+    device: "nvme",
+    options: { sizeBytes: 16 << 20, placementHandles: 2 },
+  });
+  emulators.push({ close });
+  const data = file("placed", Buffer.alloc(512, 5));
+  await iova("write", address, "-d", data, "-T", "2", "-S", "1", "--yes");
+  await expect(iova("write", address, "-d", data, "-T", "2", "-S", "9", "--yes", "--force")).rejects.toThrow(
+    /Invalid Placement/,
+  );
+});
+
+test("details that don't fit the namespace are refused before a command is sent", async () => {
+  const data = file("two-blocks", Buffer.alloc(1024));
+  const metadata = file("short-metadata", Buffer.alloc(8));
+  const write = (...args: string[]) => iova("write", protectedTarget, "-d", data, ...args, "--yes", "--force");
+  await expect(write("-p", "0")).rejects.toThrow("add --metadata FILE, or --prinfo 8");
+  await expect(write("-p", "0", "-M", metadata)).rejects.toThrow("--metadata has 8 bytes; 2 blocks");
+  await expect(write("-p", "8", "-M", metadata)).rejects.toThrow("leave out --metadata");
+  await expect(write("-M", metadata, "-y", "8")).rejects.toThrow("2 blocks have 16 bytes of metadata");
+  await expect(write("-p", "8", "--blocks", "3")).rejects.toThrow("3 blocks of 512 bytes are 1536");
+  await expect(iova("read", target, "-M", metadata)).rejects.toThrow("leave out --metadata");
+  await expect(iova("read", target, "-p", "1")).rejects.toThrow("end-to-end protection");
+  await expect(iova("read", target, "--blocks", "131073", "-f")).rejects.toThrow("beyond the end");
+});
+
 test.each([
+  [["read", "-M", "-"], "--metadata needs the name"],
+  [["read", "-y", "8"], "needs --metadata FILE"],
+  [["read", "-C"], "needs --storage-tag N"],
+  [["read", "-p", "16"], "--prinfo"],
+  [["read", "-m", "0x10000"], "--app-tag-mask"],
+  [["write", "-d", "/dev/null", "-S", "1", "--yes"], "needs --dir-type N"],
+  [["write", "-d", "/dev/null", "-T", "1", "--yes"], "needs --dir-spec N"],
+  [["write", "-d", "/dev/null", "-T", "3", "-S", "1", "--yes"], "--dir-type 3"],
+  [["write", "-d", "/dev/null", "-f", "--yes"], "has no bytes"],
   [["compare"], "needs --data FILE"],
   [["compare", "-d", "/nowhere/at/all"], "/nowhere/at/all"],
   [["verify"], "needs --blocks N"],

@@ -1,5 +1,5 @@
 /** `iova nvme get-lba-status`, `io-mgmt-*` and other commands on bytes, and namespaces that go meanwhile. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -66,6 +66,15 @@ test("io-mgmt-recv reads reclaim unit handles, and io-mgmt-send has them replace
   await expect(iova("io-mgmt-send", address, "-m", "1", "-d", handles)).rejects.toThrow("--yes");
   const sent = await iovaJson("io-mgmt-send", address, "-m", "1", "-d", handles, "--yes");
   expect(sent).toEqual({ nsid: 1, result: 0 });
+  // nvme-cli's other ways: a file for what is received, and a part of what is sent.
+  const back = join(folder, "back");
+  expect(await iovaJson("io-mgmt-recv", address, "-m", "1", "-l", "80", "-d", back)).toEqual({
+    length: 80,
+    file: back,
+  });
+  expect(readFileSync(back).toString("hex")).toBe(data);
+  writeFileSync(handles, Buffer.from([1, 0, 0xff, 0xff]));
+  await iova("io-mgmt-send", address, "-m", "1", "-d", handles, "-l", "2", "--yes");
 });
 
 test.each([
@@ -82,6 +91,8 @@ test.each([
 test.each([
   [["nvme-mi-recv"], "needs --opcode"],
   [["io-mgmt-recv", "-l", "6"], "a multiple of 4"],
+  [["io-mgmt-recv", "-d", "-"], "--raw-binary"],
+  [["io-mgmt-send", "-l", "2", "--yes"], "--data has 0 bytes"],
   [["get-lba-status", "-s", "all"], "expected a number"],
   [["boot-part-log", "-f", "-"], "goes to a file"],
 ])("%j is refused before the controller is opened", async ([name = "", ...args], problem) => {

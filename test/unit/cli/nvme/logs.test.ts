@@ -87,6 +87,32 @@ test.each([
   await expect(iova(name, emulator.address)).rejects.toThrow(/Invalid Log Page/);
 });
 
+test("supported-cap-config-log has nvme-cli's keys", async () => {
+  expect(await iovaJson("supported-cap-config-log", emulator.address)).toEqual({
+    sccn: 1,
+    "Capacity Descriptor": [
+      {
+        cap_config_id: 1,
+        domainid: 0,
+        egcn: 1,
+        "Endurance Descriptor": [
+          {
+            endgid: 1,
+            cap_adj_factor: 100,
+            tegcap: 16 << 20,
+            segcap: 0,
+            egsets: 0,
+            egchans: 0,
+            "Channel Descriptor": [],
+            "NVM Set IDs": [],
+          },
+        ],
+      },
+    ],
+  });
+  await expect(iova("supported-cap-config-log", emulator.address, "-d", "1")).rejects.toThrow(/Invalid Field/);
+});
+
 test("endurance-log takes nvme-cli's name of the group", async () => {
   expect(await iovaJson("endurance-log", emulator.address, "-g", "1")).toMatchObject({ avl_spare: 100 });
 });
@@ -96,6 +122,7 @@ test.each([
   [["telemetry-log", "-O", "x", "-d", "5"], "--data-area 5"],
   [["predictable-lat-log", "-i", "0"], "--nvmset-id 0"],
   [["media-unit-stat-log", "-d", "0x10000"], "--domain-id"],
+  [["supported-cap-config-log", "-d", "0x10000"], "--domain-id"],
   [["pred-lat-event-agg-log", "-e", "few"], "--log-entries"],
 ] as const)("nvme %j is refused before anything is opened", async ([name, ...args], reason) => {
   const refusal = iova(name, "vfio-user:/nowhere", ...args);

@@ -45,6 +45,61 @@ describe("log pages", () => {
     return Array.from({ length: count }, (_, i) => [4 + 28 * (from + i), 1, 0x0f]);
   }
 
+  test("of capacity configurations are decoded with their groups, sets, channels and media units, however long", async () => {
+    const group = 16 + 32;
+    const channels = 1000;
+    const firstChannel = group + 82 + 2 * 2 + 2;
+    const afterChannels = firstChannel + channels * (4 + 8);
+    const units = Array.from({ length: channels }, (_, i): [number, 2, number][] => {
+      const at = firstChannel + 12 * i;
+      return [
+        [at, 2, i],
+        [at + 2, 2, 1],
+        [at + 4, 2, 7000 + i],
+        [at + 10, 2, 8],
+      ];
+    }).flat();
+    const page = bytes(
+      afterChannels + 32,
+      [0, 1, 2],
+      [16, 2, 5],
+      [18, 2, 3],
+      [20, 2, 1],
+      [group, 2, 9],
+      [group + 2, 2, 150],
+      [group + 16, 8, 1 << 30],
+      [group + 32, 8, 4096],
+      [group + 48, 8, 77],
+      [group + 80, 2, 2],
+      [group + 82, 2, 11],
+      [group + 84, 2, 12],
+      [group + 86, 2, channels],
+      ...units,
+      [afterChannels, 2, 6],
+    );
+    withPages([[0x11, page]]);
+    const [first, second] = await logs.lists.capacityConfigurations(3);
+    expect(target.commands[0]?.words).toMatchObject({ cdw11: 3 << 16 });
+    expect(first).toMatchObject({ configurationId: 5, domainId: 3, groups: [{ enduranceGroupId: 9 }] });
+    expect(first?.groups[0]).toMatchObject({
+      capacityAdjustment: 150,
+      totalCapacity: 1n << 30n,
+      spareCapacity: 4096n,
+      enduranceEstimate: 77n,
+      nvmSets: [11, 12],
+    });
+    expect(first?.groups[0]?.channels).toHaveLength(channels);
+    const last = { channelId: 999, mediaUnits: [{ mediaUnitId: 7999, descriptorLength: 8 }] };
+    expect(first?.groups[0]?.channels.at(-1)).toEqual(last);
+    expect(second).toEqual({ configurationId: 6, domainId: 0, groups: [] });
+  });
+
+  test("a list of capacity configurations that never ends is a protocol error", async () => {
+    withPages([[0x11, new Uint8Array(2 << 20).fill(0xff)]]);
+    await expect(logs.lists.capacityConfigurations()).rejects.toThrow(NvmeProtocolError);
+    await expect(logs.lists.capacityConfigurations(0x1_0000)).rejects.toThrow(ArgumentError);
+  });
+
   test("of ANA are read whole, however long, and clear the event once", async () => {
     const many = 3000;
     const ids = Array.from({ length: many }, (_, i): [number, 4, number] => [48 + 4 * i, 4, i + 1]);
