@@ -57,6 +57,12 @@ export type {
   NvmeCompletion,
   SglOptions,
 } from "../nvme/command/command.js";
+export type {
+  LbaStatusDescriptor,
+  LbaStatusElement,
+  LbaStatusList,
+  LbaStatusLog,
+} from "../nvme/command/lba-status.js";
 export type { CommandOptions, IoCommandOptions } from "../nvme/command/command-options.js";
 export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "../nvme/command/error.js";
 export type { IdentifyOptions } from "../nvme/command/identify.js";
@@ -67,6 +73,7 @@ export { NvmeController } from "../nvme/controller.js";
 export type { SetFeature } from "../nvme/engine/feature-restore.js";
 export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "../nvme/engine/lifecycle.js";
 export type { NvmeOptions } from "../nvme/engine/options.js";
+export { type BootPartitionOptions, NvmeBootPartitions } from "../nvme/memory/boot-partitions.js";
 export { type CmbProperties, ControllerMemoryBuffer } from "../nvme/memory/cmb.js";
 export { PersistentMemoryRegion, type PmrProperties } from "../nvme/memory/pmr.js";
 export { type BatchCommand, type BatchOptions, NvmeBatch } from "../nvme/namespace/batch.js";
@@ -85,6 +92,7 @@ export type {
   NvmeFile,
 } from "../nvme/namespace/file.js";
 export type { IoOptions, ProtectionOptions } from "../nvme/namespace/io-options.js";
+export type { LbaStatusOptions } from "../nvme/namespace/lba-status.js";
 export { NvmeNamespace } from "../nvme/namespace/namespace.js";
 export { NvmePlacement, type ReclaimUnitHandle } from "../nvme/namespace/placement.js";
 export type { BlockData, PlainBytes } from "../nvme/namespace/plain-bytes.js";

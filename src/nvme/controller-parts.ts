@@ -16,10 +16,12 @@ import { NvmeVirtualization } from "./admin/virtualization.js";
 import { assertNvme } from "./class-code.js";
 import { ControllerEngine } from "./engine/engine.js";
 import { type NvmeOptions, parseNvmeOptions } from "./engine/options.js";
+import { NvmeBootPartitions } from "./memory/boot-partitions.js";
 import { ControllerQuirks } from "./quirks/controller-quirks.js";
 
 /** The classes behind the properties of an `NvmeController`. */
 export const admin = {
+  NvmeBootPartitions,
   NvmeCapacity,
   NvmeDirectives,
   NvmeEvents,

@@ -29,6 +29,7 @@ import type { NvmeQueue, QueueOptions } from "./command/queue.js";
 import type { ControllerEngine } from "./engine/engine.js";
 import type { NvmeLifecycle, RetryPolicy } from "./engine/lifecycle.js";
 import type { NvmeOptions } from "./engine/options.js";
+import type { NvmeBootPartitions } from "./memory/boot-partitions.js";
 import type { BounceBuffers } from "./memory/bounce-buffers.js";
 import type { ControllerMemoryBuffer } from "./memory/cmb.js";
 import type { PersistentMemoryRegion } from "./memory/pmr.js";
@@ -50,6 +51,7 @@ export class NvmeController implements AsyncDisposable {
   /** Asynchronous events of the controller: `for await (const event of nvme.events)`. */
   readonly events: NvmeEvents;
   private closing = false;
+  private boot: NvmeBootPartitions | undefined;
 
   private constructor(
     /** The controller's PCI function. */
@@ -342,6 +344,18 @@ export class NvmeController implements AsyncDisposable {
   /** Firmware: slots, download, commit. */
   get firmware(): NvmeFirmware {
     return new this.adminClasses.NvmeFirmware(this);
+  }
+
+  /** Boot partitions, read by registers. @throws ClosedError */
+  get bootPartitions(): NvmeBootPartitions {
+    const { device } = this;
+    this.boot ??= new this.adminClasses.NvmeBootPartitions(
+      device.bar(0),
+      device.dma,
+      device.bdf,
+      this.capabilities.bps,
+    );
+    return this.boot;
   }
 
   /** Format, sanitize, self-test. */

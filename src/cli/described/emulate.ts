@@ -34,6 +34,7 @@ export const nvmeEmulateOptions = {
   "host-memory": value("SIZE", "host memory that the controller asks for as a cache (default none)"),
   "ana-groups": value("N", "groups of asymmetric namespace access (default 0: none)"),
   "power-states": value("N", "power states, up to 32, the second half non-operational (default 1)"),
+  "boot-partitions": value("SIZE", "size of each of two boot partitions, up to 4M (default none)"),
   rpmb: value("N", "targets of the Replay Protected Memory Block, up to 7 (default none)"),
   "cmb-without": value("USES", "CMB uses to disable, e.g. SQS,LISTS,CDMMMS (bits of CMBSZ and CMBLOC)"),
   "queue-pairs": value("N", "I/O queue pairs (default 64)"),

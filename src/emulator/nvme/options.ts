@@ -3,11 +3,13 @@ import * as z from "zod/mini";
 import { ConfigError } from "../../core/errors.js";
 import { lazily } from "../../core/lazy.js";
 import { integer, number, readOptions } from "../../core/options.js";
+import { BOOT_PARTITION_UNIT_BYTES } from "../../nvme/spec/registers.js";
 import { MAX_ANA_GROUPS } from "./commands/asymmetric-access.js";
 import { MOST_POWER_STATES } from "./commands/power-descriptors.js";
 import { type Fault, type FaultOptions, parseFault } from "./faults.js";
 import { type CmbUse, cmbUses } from "./host/cmb-rules.js";
 import { type OddControllerOptions, odditiesSchema } from "./host/oddities.js";
+import { MAX_FIRMWARE_BYTES } from "./medium/firmware-image.js";
 import { MAX_NAMESPACES } from "./medium/inventory.js";
 import { UNIT_BYTES } from "./medium/layout.js";
 import { findLbaFormat, protectionBytes } from "./medium/lba-formats.js";
@@ -66,6 +68,10 @@ const schema = lazily(() =>
     anaGroups: z._default(integer(0, MAX_ANA_GROUPS), 0),
     powerStates: z._default(integer(1, MOST_POWER_STATES), 1),
     rpmbTargets: z._default(integer(0, MOST_RPMB_TARGETS), 0),
+    bootPartitionBytes: z._default(
+      integer(0, MAX_FIRMWARE_BYTES).check(z.multipleOf(BOOT_PARTITION_UNIT_BYTES)),
+      0,
+    ),
     odd: z.prefault(odditiesSchema(), {}),
     faults: z._default(z.array(z.unknown()), []),
   }),
@@ -159,6 +165,11 @@ export interface NvmeEmulatorOptions {
    * migration. None by default.
    */
   readonly rpmbTargets?: number | undefined;
+  /**
+   * Bytes of each of two boot partitions, a multiple of 128 KiB up to 4 MiB. Firmware Commit writes them. They last as long as
+   * the emulator, and move with a migration. None by default.
+   */
+  readonly bootPartitionBytes?: number | undefined;
   /** Behaviours of old or faulty controllers, for tests of drivers. None by default. */
   readonly odd?: OddControllerOptions | undefined;
   /** Faults that are injected from the start. */

@@ -24,6 +24,7 @@ import { HostMemory } from "./host/host-memory.js";
 import { Transfer } from "./host/transfer.js";
 import { KeepAlive } from "./keep-alive.js";
 import { Lifecycle } from "./lifecycle.js";
+import { BootPartitions } from "./medium/boot-partitions.js";
 import type { Inventory } from "./medium/inventory.js";
 import type { Medium } from "./medium/medium.js";
 import { RpmbTarget } from "./medium/rpmb-target.js";
@@ -89,6 +90,9 @@ export function wireController(
   const state = new RunState();
   const command = new Command();
   const commands = new Map<number, AdminCommand>();
+  const rpmb = Array.from({ length: config.rpmbTargets }, (_, i) => new RpmbTarget(i));
+  const bootPartitions =
+    config.bootPartitionBytes === 0 ? undefined : new BootPartitions(config.bootPartitionBytes, rpmb[0]);
   const invalidDoorbell = (info: number): void => events.raiseError(info);
   const execute = (sq: EmulatedSq): number => server.execute(sq);
 
@@ -107,7 +111,7 @@ export function wireController(
   );
   const transfer = new Transfer(memory, (sqid) => queues.isInCmb(sqid), config.odd.refusesSgl);
   const registers = new Registers(
-    { maxQueueEntries: queueEntries, cmbBytes: config.cmbBytes, cmbRules, odd: config.odd },
+    { maxQueueEntries: queueEntries, cmbBytes: config.cmbBytes, cmbRules, bootPartitions, odd: config.odd },
     {
       enable: () => lifecycle.enable(),
       disable: () => lifecycle.controllerReset("controller", breaks),
@@ -116,6 +120,13 @@ export function wireController(
         if (!breaks.includes("subsystem-reset")) lifecycle.subsystemReset();
       },
       unmask: () => interrupts.signal(),
+      readBootPartition: (id, offset, lengthBytes, address) => {
+        const whole = bootPartitions?.whole(id) ?? new Uint8Array(0);
+        return (
+          offset + lengthBytes <= whole.length &&
+          memory.copyTo(address, whole.subarray(offset, offset + lengthBytes))
+        );
+      },
       placeCmb: (base, sizeBytes) => memory.placeCmb(base, sizeBytes),
     },
   );
@@ -188,7 +199,6 @@ export function wireController(
     breaks.includes("log-offset"),
   );
   const watches: IoWatch[] = [];
-  const rpmb = Array.from({ length: config.rpmbTargets }, (_, i) => new RpmbTarget(i));
   if (config.odd.oneCommand) {
     watches.push((sq, tail) => {
       const isOne = (sq.head + 1) % sq.entries === tail;
@@ -199,6 +209,7 @@ export function wireController(
   const services = new AdminServices({
     ...{ config, command, commands, transfer, inventory, medium, nvm, features },
     ...{ events, notices, logPages, memory, registers, queues, delayed, state, watches, rpmb },
+    bootPartitions,
     fail: () => lifecycle.fail(),
     useMedium: (used) => {
       io.medium = used;
@@ -283,10 +294,10 @@ export function wireController(
 function shapeOf(config: NvmeEmulatorConfig): string {
   const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
   const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
-  const { powerStates, rpmbTargets } = config;
+  const { powerStates, rpmbTargets, bootPartitionBytes } = config;
   return JSON.stringify({
     ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
     ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
-    ...{ powerStates, rpmbTargets },
+    ...{ powerStates, rpmbTargets, bootPartitionBytes },
   });
 }

@@ -1,6 +1,7 @@
 /** Log pages that are lists of entries. */
 import { checkInteger, checkKeys } from "../../core/check.js";
 import { NvmeProtocolError } from "../command/error.js";
+import { decodeLbaStatusLog, type LbaStatusLog } from "../command/lba-status.js";
 import {
   anaGroup,
   anaHeader,
@@ -106,6 +107,21 @@ export class NvmeLogLists {
     return Array.from({ length: units }, (_, i) =>
       mediaUnit.decode(page.subarray(mediaUnitHeader.sizeBytes + i * mediaUnit.sizeBytes)),
     );
+  }
+
+  /**
+   * LBA Status Information (LID 0Eh): where {@link NvmeNamespace.lbaStatus} would find something.
+   * @throws as asymmetricNamespaceAccess()
+   */
+  async lbaStatus(options: { readonly rae?: boolean } = {}): Promise<LbaStatusLog> {
+    checkKeys("options", options, ["rae"]);
+    const bytes = (page: Uint8Array): number => {
+      const { sizeBytes } = decodeLbaStatusLog(page);
+      if (sizeBytes > MOST_BYTES)
+        throw new NvmeProtocolError(`the LBA Status Information log claims ${sizeBytes} bytes`);
+      return sizeBytes;
+    };
+    return decodeLbaStatusLog(await this.logs.readGrowing(LogPageId.lbaStatus, 16, bytes, options));
   }
 
   /**

@@ -4,6 +4,7 @@ import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import type { NvmeCompletion } from "../command/command.js";
 import type { CommandData } from "../command/data-ranges.js";
+import type { LbaStatusList } from "../command/lba-status.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
 import type { IdentifyNamespace } from "../spec/identify.js";
@@ -24,6 +25,7 @@ import {
 import { NvmeFile } from "./file.js";
 import { type IdentifiedBlocks, identifyBlocks } from "./identify-blocks.js";
 import { type IoOptions, ioOptions, type ProtectionOptions } from "./io-options.js";
+import { type LbaStatusOptions, readLbaStatus } from "./lba-status.js";
 import { assertOptional, deallocatesInstead, stripeBlocks } from "./optional-commands.js";
 import { NvmePlacement } from "./placement.js";
 import { type BlockData, isPlainBytes } from "./plain-bytes.js";
@@ -357,6 +359,16 @@ export class NvmeNamespace {
     const { format } = this.commands;
     const { command, bytes } = copyCommand(controller, { nsid, identify, format }, to, ranges, options);
     await ioWrite(controller, command, bytes);
+  }
+
+  /**
+   * Get LBA Status: blocks that may be unreadable, or that are allocated.
+   * @param options action: `tracked` (default) returns what the controller knows, `scan` looks for more, `allocated` returns
+   *   allocated blocks; blocks: how many from `lba` on, to the end by default; most: descriptors that are transferred, 255 by default
+   * @throws ArgumentError, UnsupportedError (OACS), NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   */
+  async lbaStatus(lba: bigint | number, options: LbaStatusOptions = {}): Promise<LbaStatusList> {
+    return await readLbaStatus(this.controller, this.nsid, lba, options);
   }
 
   /**

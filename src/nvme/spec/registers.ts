@@ -26,6 +26,12 @@ export const NvmeRegister = {
   CMBLOC: 0x38,
   /** Controller Memory Buffer Size. */
   CMBSZ: 0x3c,
+  /** Boot Partition Information. */
+  BPINFO: 0x40,
+  /** Boot Partition Read Select. */
+  BPRSEL: 0x44,
+  /** Boot Partition Memory Buffer Location, 64 bits. */
+  BPMBL: 0x48,
   /** Controller Memory Buffer Memory Space Control, 64 bits. */
   CMBMSC: 0x50,
   /** Controller Memory Buffer Status. */
@@ -54,6 +60,29 @@ export const NSSR_RESET = 0x4e56_4d65;
 /** Offset of the first doorbell; they are `4 << CAP.DSTRD` bytes apart. */
 export const DOORBELL_BASE = 0x1000;
 
+/** Unit of the size of boot partitions, in bytes. */
+export const BOOT_PARTITION_UNIT_BYTES = 128 << 10;
+
+/** BPINFO. */
+export const BootPartitionInfo = {
+  /** Bits of the size of each boot partition (BPSZ), in {@link BOOT_PARTITION_UNIT_BYTES}. */
+  BPSZ_MASK: 0x7fff,
+  /** Lowest of two bits of the read status (BRS): 0 none was asked for, 1 in progress, 2 done, 3 failed. */
+  BRS_SHIFT: 24,
+  /** Lowest bit of the active boot partition's number (ABPID). */
+  ABPID_SHIFT: 31,
+} as const;
+
+/** BPRSEL. */
+export const BootPartitionSelect = {
+  /** Bits of the length (BPRSZ), in 4 KiB. */
+  BPRSZ_MASK: 0x3ff,
+  /** Lowest of 20 bits of the offset (BPROF), in 4 KiB. */
+  BPROF_SHIFT: 10,
+  /** Lowest bit of the boot partition's number (BPID). */
+  BPID_SHIFT: 31,
+} as const;
+
 /** Unit of CAP.TO and CRTO, in milliseconds. */
 export const READY_UNIT_MS = 500;
 
@@ -79,6 +108,8 @@ export interface Capabilities {
   readonly nssrs: boolean;
   /** Command sets supported, bit field: 0 NVM, 6 I/O command sets by CSI, 7 none. */
   readonly css: number;
+  /** Boot partitions supported. */
+  readonly bps: boolean;
   /** Smallest memory page, in bytes (2 ^ (12 + MPSMIN)). */
   readonly minPageBytes: number;
   /** Largest memory page, in bytes (2 ^ (12 + MPSMAX)). */
@@ -105,6 +136,7 @@ export function decodeCapabilities(cap: bigint): Capabilities {
     doorbellStrideBytes: 4 << bits(32, 4),
     nssrs: bits(36, 1) === 1,
     css: bits(37, 8),
+    bps: bits(45, 1) === 1,
     minPageBytes: 2 ** (12 + bits(48, 4)),
     maxPageBytes: 2 ** (12 + bits(52, 4)),
     pmrs: bits(56, 1) === 1,
@@ -117,7 +149,7 @@ export function decodeCapabilities(cap: bigint): Capabilities {
 /** Combines the fields of CAP, the reverse of {@link decodeCapabilities}. */
 export function encodeCapabilities(capabilities: Capabilities): bigint {
   const { maxQueueEntries, contiguousQueues, ams, timeoutMs, doorbellStrideBytes, nssrs } = capabilities;
-  const { css, minPageBytes, maxPageBytes, pmrs, cmbs, crwms, crims } = capabilities;
+  const { css, bps, minPageBytes, maxPageBytes, pmrs, cmbs, crwms, crims } = capabilities;
   const fields: readonly (readonly [from: number, value: number])[] = [
     [0, maxQueueEntries - 1],
     [16, contiguousQueues ? 1 : 0],
@@ -126,6 +158,7 @@ export function encodeCapabilities(capabilities: Capabilities): bigint {
     [32, Math.log2(doorbellStrideBytes) - 2],
     [36, nssrs ? 1 : 0],
     [37, css],
+    [45, bps ? 1 : 0],
     [48, Math.log2(minPageBytes) - 12],
     [52, Math.log2(maxPageBytes) - 12],
     [56, pmrs ? 1 : 0],

@@ -38,6 +38,7 @@ export const dataDescriptions = {
     options: {
       lsp: value("N", "0 or 1: which (default 0)", { short: "s" }),
       "output-file": value("FILE", "where its content goes", { short: "f", offer: "file" }),
+      registers: flag("read it by registers: before NVMe 2.0 there was no log page"),
     },
     example: ["-f boot.bin", "writes boot partition 0 to a file"],
   }),

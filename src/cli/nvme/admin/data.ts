@@ -1,7 +1,13 @@
 /** Commands that receive or send bytes of formats that the library has no types for, and the few of them that are decoded. */
-import { ArgumentError } from "../../../core/errors.js";
+import { ArgumentError, IovaError } from "../../../core/errors.js";
 import { adminRead, adminWrite } from "../../../nvme/command/admin-target.js";
 import type { NvmeController } from "../../../nvme/controller.js";
+import {
+  decodeLbaStatus,
+  type LbaStatusList,
+  type LbaStatusLog,
+} from "../../../nvme/command/lba-status.js";
+import { BOOT_PARTITION_UNIT_BYTES } from "../../../nvme/spec/registers.js";
 import { AdminOpcode, IoOpcode, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { dataDescriptions } from "../../described/nvme/data.js";
 import { type Arguments, commands, type Result } from "../command.js";
@@ -9,18 +15,16 @@ import { openSink, STANDARD } from "../commands/data-file.js";
 import { namespaceId } from "../open.js";
 import { hexDump, type Json } from "../output.js";
 
-/** A log is read up to here, whatever length it claims. */
-const MOST_LOG_BYTES = 4 << 20;
 const MOST_BYTES = 64 << 20;
 /** Most namespaces of NVMe. */
 const NSIDS = 0xffff_fffe;
-/** A boot partition's size is given in these. */
-const BOOT_UNIT_BYTES = 128 << 10;
 const BOOT_HEADER_BYTES = 16;
+/** What is read at a time by registers. */
+const BOOT_STEP_BYTES = 1 << 20;
 /** The message type of NVMe-MI in MCTP, bits 6:0 of its header. */
 const MCTP_NVME_MI = 4;
 
-export const bytesResult = (bytes: Uint8Array): Result => ({
+export const bytesResult = (bytes: Uint8Array) => ({
   json: { length: bytes.length, data: Buffer.from(bytes).toString("hex") },
   text: hexDump(bytes),
   bytes,
@@ -30,7 +34,7 @@ export const bytesResult = (bytes: Uint8Array): Result => ({
 export async function received(
   path: string | undefined,
   bytes: Uint8Array,
-  shown = bytesResult(bytes),
+  shown: Result = bytesResult(bytes),
 ): Promise<Result> {
   if (path === undefined) return shown;
   await using sink = await openSink(path);
@@ -38,59 +42,71 @@ export async function received(
   return { json: { length: bytes.length, file: path }, text: `wrote ${bytes.length} bytes to ${path}` };
 }
 
-function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
-  return new DataView(buffer, byteOffset, byteLength);
-}
-
-/** What Get LBA Status returned. Descriptors that it counts but doesn't hold are left out. */
-export function lbaStatusJson(bytes: Uint8Array): Record<string, Json> {
-  const view = viewOf(bytes);
-  const count = Math.min(view.getUint32(0, true), Math.floor((bytes.length - 8) / 16));
+/** What Get LBA Status returned, under nvme-cli's keys. */
+export function lbaStatusJson({ count, condition, descriptors }: LbaStatusList): Record<string, Json> {
   const hex = (value: number | bigint, digits: number): string =>
     `0x${value.toString(16).padStart(digits, "0")}`;
-  const entries = Array.from({ length: count }, (_, index): [string, Json] => {
-    const at = 8 + 16 * index;
-    return [
-      `LSD entry ${index}`,
-      {
-        DSLBA: hex(view.getBigUint64(at, true), 16),
-        NLB: hex(view.getUint32(at + 8, true), 8),
-        status: hex(view.getUint8(at + 13), 2),
-      },
-    ];
-  });
+  const entries = descriptors.map(({ lba, blocks, status }, index): [string, Json] => [
+    `LSD entry ${index}`,
+    { DSLBA: hex(lba, 16), NLB: hex(blocks, 8), status: hex(status, 2) },
+  ]);
   return {
-    "Number of LBA Status Descriptors (NLSD)": view.getUint32(0, true),
-    "Completion Condition (CMPC)": view.getUint8(4),
+    "Number of LBA Status Descriptors (NLSD)": count,
+    "Completion Condition (CMPC)": condition,
     ...Object.fromEntries(entries),
   };
 }
 
-/** The LBA Status Information log. Elements beyond its bytes are left out. */
-export function lbaStatusLogJson(bytes: Uint8Array): Record<string, Json> {
-  const view = viewOf(bytes);
-  const elements: Json[] = [];
-  const count = view.getUint32(4, true);
-  for (let at = 16; elements.length < count && at + 16 <= bytes.length; ) {
-    const nlrd = view.getUint32(at + 4, true);
-    const element = { neid: view.getUint32(at, true), nlrd, ratype: view.getUint8(at + 8) };
-    at += 16;
-    // All ones: the whole namespace should be looked at.
-    const ranges = nlrd === 0xffff_ffff ? 0 : Math.min(nlrd, Math.floor((bytes.length - at) / 16));
-    const descs = Array.from({ length: ranges }, (_, index) => ({
-      rslba: view.getBigUint64(at + 16 * index, true),
-      rnlb: view.getUint32(at + 16 * index + 8, true),
-    }));
-    at += 16 * ranges;
-    elements.push({ ...element, descs });
-  }
+/** The LBA Status Information log, under nvme-cli's keys. */
+export function lbaStatusLogJson(log: LbaStatusLog): Record<string, Json> {
   return {
-    lslplen: view.getUint32(0, true),
-    nlslne: count,
-    estulb: view.getUint32(8, true),
-    lsgc: view.getUint16(14, true),
-    ns_elements: elements,
+    lslplen: log.sizeBytes,
+    nlslne: log.count,
+    estulb: log.unrecoverable,
+    lsgc: log.generation,
+    ns_elements: log.elements.map(({ nsid, count, action, ranges }) => ({
+      neid: nsid,
+      nlrd: count,
+      ratype: action,
+      descs: ranges.map(({ lba, blocks }) => ({ rslba: lba, rnlb: blocks })),
+    })),
   };
+}
+
+/** What there is of boot partitions, by BPINFO. */
+function registersOf({ bootPartitions }: NvmeController) {
+  const { sizeBytes, active } = bootPartitions.properties;
+  return { sizeBytes, json: { abpid: active, bpsz: sizeBytes / BOOT_PARTITION_UNIT_BYTES } };
+}
+
+/** The same, by the log page. */
+async function logOf(nvme: NvmeController, lsp: number) {
+  const head = await nvme.logs.read(LogPageId.bootPartition, BOOT_HEADER_BYTES, { lsp });
+  const info = new DataView(head.buffer, head.byteOffset).getUint32(4, true);
+  const json = { count: head[0] ?? 0, abpid: info >>> 31, bpsz: info & 0x7fff };
+  return { sizeBytes: json.bpsz * BOOT_PARTITION_UNIT_BYTES, json };
+}
+
+/** Response message statuses of NVMe-MI. */
+const managementStatus: Readonly<Record<number, string>> = {
+  1: "more processing required",
+  2: "internal error",
+  3: "invalid command opcode",
+  4: "invalid parameter",
+  5: "invalid command size",
+  6: "invalid command input data size",
+  7: "access denied",
+};
+
+/** @throws IovaError if the response message has another status than success */
+function assertDone(opcode: number, dw0: number): void {
+  const status = dw0 & 0xff;
+  if (status === 0) return;
+  const meaning = managementStatus[status] ?? "an error of its own";
+  throw new IovaError(
+    "ERR_IOVA_NVME",
+    `NVMe-MI command ${opcode} failed: ${meaning} (response message status 0x${status.toString(16)})`,
+  );
 }
 
 /** A controller whose I/O commands transfer bytes as admin commands do. */
@@ -138,38 +154,33 @@ export const dataCommands = commands(dataDescriptions, {
         cdw13: ((action << 24) | range) >>> 0,
       };
       const { bytes } = await adminRead(nvme, command, 4 * (dwords + 1));
-      return { json: lbaStatusJson(bytes), bytes };
+      return { json: lbaStatusJson(decodeLbaStatus(bytes)), bytes };
     };
   },
   lbaStatusLog(args) {
     const rae = args.has("rae");
-    return async (nvme) => {
-      const head = await nvme.logs.read(LogPageId.lbaStatus, 16, { rae: true });
-      const length = Math.max(16, Math.min(viewOf(head).getUint32(0, true), MOST_LOG_BYTES)) & ~3;
-      const log = await nvme.logs.read(LogPageId.lbaStatus, length, { rae });
-      return { json: lbaStatusLogJson(log), bytes: log };
-    };
+    return async (nvme) => ({ json: lbaStatusLogJson(await nvme.logs.lists.lbaStatus({ rae })) });
   },
   bootPartition(args) {
     const lsp = args.number("lsp", 1) ?? 0;
     const path = args.text("output-file");
     if (path === STANDARD) throw args.wrong("--output-file - : the content goes to a file");
+    const byRegisters = args.has("registers");
     return async (nvme) => {
-      const head = await nvme.logs.read(LogPageId.bootPartition, BOOT_HEADER_BYTES, { lsp });
-      const info = viewOf(head).getUint32(4, true);
-      const json = { count: head[0] ?? 0, abpid: info >>> 31, bpsz: info & 0x7fff };
+      const { sizeBytes, json } = byRegisters ? registersOf(nvme) : await logOf(nvme, lsp);
       if (path === undefined) return { json };
-      const length = json.bpsz * BOOT_UNIT_BYTES;
-      if (length === 0) throw new ArgumentError(`boot partition ${lsp} of ${nvme.bdf} has no bytes`);
+      if (sizeBytes === 0) throw new ArgumentError(`boot partition ${lsp} of ${nvme.bdf} has no bytes`);
       await using sink = await openSink(path);
-      const step = nvme.maxTransferBytes;
-      for (let at = 0; at < length; at += step) {
-        const offset = BOOT_HEADER_BYTES + at;
+      const step = byRegisters ? BOOT_STEP_BYTES : nvme.maxTransferBytes;
+      for (let at = 0; at < sizeBytes; at += step) {
+        const length = Math.min(step, sizeBytes - at);
         await sink.write(
-          await nvme.logs.read(LogPageId.bootPartition, Math.min(step, length - at), { lsp, offset }),
+          byRegisters
+            ? await nvme.bootPartitions.read(lsp === 1 ? 1 : 0, { offset: at, length })
+            : await nvme.logs.read(LogPageId.bootPartition, length, { lsp, offset: BOOT_HEADER_BYTES + at }),
         );
       }
-      return { json: { ...json, file: path }, text: `wrote ${length} bytes to ${path}` };
+      return { json: { ...json, file: path }, text: `wrote ${sizeBytes} bytes to ${path}` };
     };
   },
   managementReceive(args) {
@@ -177,7 +188,10 @@ export const dataCommands = commands(dataDescriptions, {
     const length = lengthOf(args);
     return async (nvme) => {
       const command = { name: "NVMe-MI Receive", opcode: AdminOpcode.nvmeMiReceive, ...words };
-      return bytesResult((await adminRead(nvme, command, length)).bytes);
+      const { bytes, completion } = await adminRead(nvme, command, length);
+      assertDone(words.cdw11, completion.dw0);
+      const shown = bytesResult(bytes);
+      return { ...shown, json: { ...shown.json, response: completion.dw0 >>> 8 } };
     };
   },
   async managementSend(args) {
@@ -187,6 +201,7 @@ export const dataCommands = commands(dataDescriptions, {
       await ask(`This sends NVMe-MI command ${words.cdw11}`);
       const command = { name: "NVMe-MI Send", opcode: AdminOpcode.nvmeMiSend, ...words };
       const { dw0 } = await (data === undefined ? nvme.admin(command) : adminWrite(nvme, command, data));
+      assertDone(words.cdw11, dw0);
       return { json: { result: dw0 }, text: `done, result ${dw0}` };
     };
   },

@@ -12,6 +12,7 @@ import type { HostMemoryUse } from "../host/host-memory-use.js";
 import type { Oddities } from "../host/oddities.js";
 import type { Transfer } from "../host/transfer.js";
 import type { FirmwareReset } from "../medium/firmware-image.js";
+import type { BootPartitions } from "../medium/boot-partitions.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
 import type { RpmbTarget } from "../medium/rpmb-target.js";
@@ -22,13 +23,16 @@ import type { QueueSet } from "../queues/queue-set.js";
 import type { Registers } from "../queues/registers.js";
 import type { AdminCommand, AdminService, NamespaceChange, SavedPart } from "./admin-service.js";
 import { AsymmetricAccess } from "./asymmetric-access.js";
+import { bootPartitionLog } from "./boot-partition-log.js";
 import { EnduranceGroup } from "./endurance-group.js";
 import type { Features } from "./features.js";
 import { Firmware } from "./firmware.js";
 import { HostMemoryCache, withoutHostMemory } from "./host-memory-cache.js";
 import type { NvmCommands } from "./io/nvm.js";
+import { LbaStatus } from "./lba-status.js";
 import { LockdownCommands } from "./lockdown.js";
 import type { LogPages } from "./log-pages.js";
+import { ManagementCommands } from "./management.js";
 import { Notice, type Notices } from "./notices.js";
 import { PowerStates } from "./power-states.js";
 import { Sanitize } from "./sanitize.js";
@@ -81,6 +85,7 @@ export interface ServiceContext {
   readonly watches: IoWatch[];
   /** Targets of the Replay Protected Memory Block, by number. */
   readonly rpmb: readonly RpmbTarget[];
+  readonly bootPartitions: BootPartitions | undefined;
   /** Sets CSTS.CFS. */
   fail(): void;
   /** What blocks are read from and written to from now on. */
@@ -173,6 +178,11 @@ export class AdminServices {
       new EnduranceGroup(context),
       new PowerStates({ ...context, count: config.powerStates, odd: config.odd }),
       this.hostMemory ?? withoutHostMemory,
+      new LbaStatus(context),
+      new ManagementCommands(context),
+      ...(context.bootPartitions === undefined
+        ? []
+        : [bootPartitionLog(context.command, context.bootPartitions)]),
     ];
     for (const { commands = {}, logPages: pages = {}, features = {} } of this.services) {
       for (const [opcode, command] of Object.entries(commands)) context.commands.set(Number(opcode), command);

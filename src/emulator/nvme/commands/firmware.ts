@@ -7,6 +7,7 @@ import { AdminOpcode, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Transfer } from "../host/transfer.js";
+import type { BootPartitions } from "../medium/boot-partitions.js";
 import {
   type FirmwareReset,
   firmwareResets,
@@ -41,9 +42,13 @@ const READ_ONLY_SLOT = 1;
 const REVISIONS_AT = 8;
 const REVISION_BYTES = 8;
 /** Commit Action, CDW10 bits 5:3. */
-const Action = { replace: 0, replaceAndActivate: 1, activate: 2, activateNow: 3 } as const;
-/** MUD in DW0: an update began before another was committed. */
+const Action = {
+  ...{ replace: 0, replaceAndActivate: 1, activate: 2, activateNow: 3 },
+  ...{ replaceBootPartition: 6, activateBootPartition: 7 },
+} as const;
+/** MUD in DW0: an update began before another was committed, of firmware or of a boot partition. */
 const OVERLAP_FIRMWARE = 1;
+const OVERLAP_BOOT_PARTITION = 2;
 
 /** A piece of an image that was downloaded. */
 interface Piece {
@@ -64,6 +69,7 @@ export interface FirmwareContext {
   readonly transfer: Transfer;
   readonly inventory: PersistentStore;
   readonly maxTransferBytes: number;
+  readonly bootPartitions: BootPartitions | undefined;
   /** Firmware begins to run without a reset. */
   activating(): void;
 }
@@ -120,6 +126,7 @@ export class Firmware implements AdminService {
     const cdw10 = command.cdw(10);
     const action = (cdw10 >>> 3) & 7;
     const { firmware } = inventory.persistent;
+    if (action >= Action.replaceBootPartition) return this.commitBootPartition(action, cdw10 >>> 31);
     if (action > Action.activateNow) return NvmeStatus.invalidField;
     const asked = cdw10 & 7;
     if (asked > FIRMWARE_SLOTS) return NvmeStatus.invalidFirmwareSlot;
@@ -154,6 +161,24 @@ export class Firmware implements AdminService {
     // The host expects a controller reset with this action, so no status mentions it.
     if (action !== Action.activateNow && image.needs === "controller") return NvmeStatus.success;
     return activation[image.needs];
+  }
+
+  /** @param id BPID */
+  private commitBootPartition(action: number, id: number): number {
+    const { command, bootPartitions } = this.context;
+    if (bootPartitions === undefined) return NvmeStatus.invalidField;
+    if (bootPartitions.isLocked(id)) return NvmeStatus.bootPartitionWriteProhibited;
+    if (action === Action.activateBootPartition) {
+      bootPartitions.active = id;
+      return NvmeStatus.success;
+    }
+    const image = this.whole();
+    command.dw0 = this.overlap === 0 ? 0 : OVERLAP_BOOT_PARTITION;
+    this.discard();
+    if (image === undefined || image.length === 0 || image.length > bootPartitions.sizeBytes)
+      return NvmeStatus.invalidFirmwareImage;
+    bootPartitions.replace(id, image);
+    return NvmeStatus.success;
   }
 
   /** The Firmware Slot Information log. */

@@ -47,7 +47,11 @@ const OACS = {
   doorbellBufferConfig: 1 << 8,
   security: 1 << 0,
   lockdown: 1 << 10,
+  nvmeMi: 1 << 6,
+  getLbaStatus: 1 << 9,
 } as const;
+/** BPCAP: whether RPMB can lock boot partitions. */
+const BPCAP = { withoutRpmb: 1, withRpmb: 2 } as const;
 /** DSTO: one self-test at a time. */
 const DSTO = 1;
 const MINUTE_MS = 60_000;
@@ -96,6 +100,7 @@ export interface ControllerIdentity {
   readonly anaGroups: number;
   readonly powerStates: number;
   readonly rpmbTargets: number;
+  readonly bootPartitionBytes: number;
   readonly odd: Oddities;
 }
 
@@ -250,6 +255,8 @@ export class Identify {
         OACS.namespaceManagement |
         OACS.deviceSelfTest |
         OACS.doorbellBufferConfig |
+        OACS.nvmeMi |
+        OACS.getLbaStatus |
         OACS.lockdown,
       acl: ABORT_LIMIT,
       aerl: MAX_EVENT_REQUESTS - 1,
@@ -269,6 +276,8 @@ export class Identify {
       edstt: Math.ceil(identity.extendedSelfTestMs / MINUTE_MS),
       dsto: DSTO,
       rpmbs: rpmbsOf(identity.rpmbTargets),
+      bpcap:
+        identity.bootPartitionBytes === 0 ? 0 : identity.rpmbTargets > 0 ? BPCAP.withRpmb : BPCAP.withoutRpmb,
       kas: KEEP_ALIVE_UNITS,
       sqes: identity.odd.sqes,
       cqes: identity.odd.cqes,

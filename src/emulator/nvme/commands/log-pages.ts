@@ -233,8 +233,8 @@ export class LogPages {
   }
 }
 
-/** The longest log page there is, with room for hosts that ask for more than it has. */
-const MAX_LOG_BYTES = 64 * 1024;
+/** The longest part that one command can read: the longest transfer of any emulated controller. */
+const MAX_LOG_BYTES = 4 << 20;
 
 function commandsSupported(csi: number, commands: AdminCommands): Uint8Array | number {
   const { CSUPP, LBCC } = CommandEffects;

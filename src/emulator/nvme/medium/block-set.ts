@@ -52,6 +52,26 @@ export class BlockSet {
     return lowest * BITS + 31 - Math.clz32(bits & -bits);
   }
 
+  /** Ranges of members in [first, first + blocks), ascending: first block and length. @param most so many at most */
+  ranges(first: number, blocks: number, most: number): [number, number][] {
+    const end = first + blocks;
+    const found: [number, number][] = [];
+    let open: [number, number] | undefined;
+    for (const index of [...this.words.keys()].sort((a, b) => a - b)) {
+      const start = Math.max(first, index * BITS);
+      for (let block = start; block < Math.min(end, (index + 1) * BITS); block++) {
+        if (!this.has(block)) continue;
+        if (open !== undefined && open[0] + open[1] === block) open[1]++;
+        else if (found.length === most) return found;
+        else {
+          open = [block, 1];
+          found.push(open);
+        }
+      }
+    }
+    return found;
+  }
+
   /** Whether any of these blocks is a member. */
   hasAny(first: number, blocks: number): boolean {
     if (this.size === 0) return false;

@@ -3,6 +3,8 @@ import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import {
   AMS_WEIGHTED,
+  BootPartitionInfo,
+  BootPartitionSelect,
   CmbControl,
   CmbSize,
   ControllerConfig,
@@ -26,6 +28,8 @@ export const registersState = lazily(() =>
     asq: z.tuple([u32(), u32()]),
     acq: z.tuple([u32(), u32()]),
     cmbmsc: z.tuple([u32(), u32()]),
+    /** BPMBL, and the status of the last read. */
+    bpmbl: z.optional(z.tuple([u32(), u32(), u32()])),
   }),
 );
 export type RegistersState = z.output<ReturnType<typeof registersState>>;
@@ -50,6 +54,9 @@ const AQA_WRITABLE = 0x0fff_0fff;
 const PAGE_MASK = 0xfff;
 const CMBMSC_WRITABLE = CmbControl.CRE | CmbControl.CMSE | ~PAGE_MASK;
 
+/** BPINFO.BRS: what became of the last read. */
+const BootRead = { none: 0, done: 2, failed: 3 } as const;
+
 /** What happens when the host writes a register. */
 export interface RegisterEvents {
   /** CC.EN went from 0 to 1. */
@@ -61,6 +68,8 @@ export interface RegisterEvents {
   subsystemReset(): void;
   /** INTMC cleared bits of the mask. */
   unmask(): void;
+  /** BPRSEL was written. @returns whether the host has the part of the boot partition now */
+  readBootPartition(id: number, offset: number, lengthBytes: number, address: number): boolean;
   /** CMBMSC was written. @param sizeBytes 0 if the buffer has no place */
   placeCmb(base: number, sizeBytes: number): void;
 }
@@ -70,6 +79,8 @@ export interface RegisterOptions {
   readonly maxQueueEntries: number;
   readonly cmbBytes: number;
   readonly cmbRules: CmbRules;
+  /** BPINFO without the status of a read; undefined without boot partitions. */
+  readonly bootPartitions: { readonly info: number } | undefined;
   readonly odd: Oddities;
 }
 
@@ -83,6 +94,7 @@ export class Registers {
   private readyAt = 0;
   /** Until then (performance.now()) the host must not read CSTS. */
   private quietUntil = 0;
+  private bootRead: number = BootRead.none;
   /** The first access after power-on (performance.now()). */
   private since: number | undefined;
 
@@ -99,6 +111,7 @@ export class Registers {
     const { odd } = options;
     words.fill(0);
     this.since = undefined;
+    this.bootRead = BootRead.none;
     const cap = encodeCapabilities({
       maxQueueEntries: odd.mqes === undefined ? options.maxQueueEntries : odd.mqes + 1,
       contiguousQueues: true,
@@ -107,6 +120,7 @@ export class Registers {
       doorbellStrideBytes: odd.doorbellStrideBytes,
       nssrs: true,
       css: CSS_NVM | CSS_ALL,
+      bps: options.bootPartitions !== undefined,
       minPageBytes: PAGE_BYTES,
       maxPageBytes: PAGE_BYTES * 2 ** MAX_MPS,
       cmbs: options.cmbBytes > 0,
@@ -166,11 +180,12 @@ export class Registers {
       asq: both(NvmeRegister.ASQ),
       acq: both(NvmeRegister.ACQ),
       cmbmsc: both(NvmeRegister.CMBMSC),
+      bpmbl: [...both(NvmeRegister.BPMBL), this.bootRead],
     };
   }
 
   /** Loads saved registers, and starts nothing. */
-  load({ intms, cc, csts, aqa, asq, acq, cmbmsc }: RegistersState): void {
+  load({ intms, cc, csts, aqa, asq, acq, cmbmsc, bpmbl = [0, 0, 0] }: RegistersState): void {
     const { words } = this;
     this.reset();
     this.mask(intms);
@@ -179,6 +194,10 @@ export class Registers {
     words[NvmeRegister.AQA / 4] = aqa & AQA_WRITABLE;
     words.set([asq[0] & ~PAGE_MASK, asq[1]], NvmeRegister.ASQ / 4);
     words.set([acq[0] & ~PAGE_MASK, acq[1]], NvmeRegister.ACQ / 4);
+    if (this.options.bootPartitions !== undefined) {
+      words.set([bpmbl[0] & ~PAGE_MASK, bpmbl[1]], NvmeRegister.BPMBL / 4);
+      this.bootRead = bpmbl[2] & 3;
+    }
     if (this.options.cmbBytes === 0) return;
     words.set([cmbmsc[0] & CMBMSC_WRITABLE, cmbmsc[1]], NvmeRegister.CMBMSC / 4);
     this.placeCmb();
@@ -191,6 +210,11 @@ export class Registers {
       return;
     }
     this.since ??= performance.now();
+    const { bootPartitions } = this.options;
+    if (bootPartitions !== undefined) {
+      this.words[NvmeRegister.BPINFO / 4] =
+        bootPartitions.info | (this.bootRead << BootPartitionInfo.BRS_SHIFT);
+    }
     const status = NvmeRegister.CSTS - offset;
     if (status in target && performance.now() < this.quietUntil) {
       this.words[NvmeRegister.CSTS / 4] = this.status | ControllerStatus.CFS;
@@ -249,6 +273,14 @@ export class Registers {
       case NvmeRegister.ACQ + 4:
         words[offset / 4] = value;
         return;
+      case NvmeRegister.BPMBL:
+      case NvmeRegister.BPMBL + 4:
+        if (this.options.bootPartitions !== undefined)
+          words[offset / 4] = offset === NvmeRegister.BPMBL ? value & ~PAGE_MASK : value;
+        return;
+      case NvmeRegister.BPRSEL:
+        if (this.options.bootPartitions !== undefined) this.readBootPartition(value);
+        return;
       case NvmeRegister.CMBMSC:
         if (this.options.cmbBytes > 0) {
           words[offset / 4] = value & CMBMSC_WRITABLE;
@@ -296,6 +328,19 @@ export class Registers {
     else if (shutdown === 0 && (this.config & ControllerConfig.EN) === 0) {
       this.status &= ~ControllerStatus.SHST_MASK;
     }
+  }
+
+  private readBootPartition(select: number): void {
+    const { BPRSZ_MASK, BPROF_SHIFT, BPID_SHIFT } = BootPartitionSelect;
+    this.words[NvmeRegister.BPRSEL / 4] = select;
+    const address = this.get(NvmeRegister.BPMBL + 4) * 2 ** 32 + this.get(NvmeRegister.BPMBL);
+    const done = this.events.readBootPartition(
+      select >>> BPID_SHIFT,
+      ((select >>> BPROF_SHIFT) & 0xf_ffff) * PAGE_BYTES,
+      (select & BPRSZ_MASK) * PAGE_BYTES,
+      address,
+    );
+    this.bootRead = done ? BootRead.done : BootRead.failed;
   }
 
   private placeCmb(): void {

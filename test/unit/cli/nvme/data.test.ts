@@ -1,9 +1,12 @@
 /** `iova nvme get-lba-status`, `io-mgmt-*` and other commands on bytes, and namespaces that go meanwhile. */
+import { randomFillSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { lbaStatusJson, lbaStatusLogJson } from "../../../../src/cli/nvme/admin/data.js";
+import { decodeLbaStatus, decodeLbaStatusLog } from "../../../../src/nvme/command/lba-status.js";
+import { AdminOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 import { iova, iovaJson } from "../../../support/nvme-cli.js";
 
@@ -20,7 +23,7 @@ test("Get LBA Status is decoded, as far as its bytes go", () => {
   view.setBigUint64(8, 0x1234n, true);
   view.setUint32(16, 7, true);
   view.setUint8(21, 1);
-  expect(lbaStatusJson(bytes)).toEqual({
+  expect(lbaStatusJson(decodeLbaStatus(bytes))).toEqual({
     "Number of LBA Status Descriptors (NLSD)": 1_000_000,
     "Completion Condition (CMPC)": 2,
     "LSD entry 0": { DSLBA: "0x0000000000001234", NLB: "0x00000007", status: "0x01" },
@@ -43,7 +46,7 @@ test("the LBA status log is decoded, as far as its bytes go", () => {
   view.setUint8(24, 0x11);
   view.setBigUint64(32, 5n, true);
   view.setUint32(40, 3, true);
-  expect(lbaStatusLogJson(bytes)).toEqual({
+  expect(lbaStatusLogJson(decodeLbaStatusLog(bytes))).toEqual({
     lslplen: 64,
     nlslne: 0xffff_ffff,
     estulb: 9,
@@ -81,11 +84,105 @@ test.each([
   ["get-lba-status"],
   ["nvme-mi-recv", "-O", "1"],
   ["nvme-mi-send", "-O", "3", "--yes"],
-  ["lba-status-log"],
   ["boot-part-log"],
-])("%s says what a controller without it answers", async (name, ...args) => {
+  ["boot-part-log", "--registers"],
+])("%s %s says what a controller without it answers", async (name, ...args) => {
+  const { getLbaStatus, nvmeMiReceive, nvmeMiSend } = AdminOpcode;
+  const { address } = await startController({
+    odd: { refusedAdmin: [getLbaStatus, nvmeMiReceive, nvmeMiSend] },
+  });
+  await expect(iova(name, address, ...args)).rejects.toThrow(/Invalid|no boot partitions/i);
+});
+
+test("get-lba-status and lba-status-log tell which blocks can't be read", async () => {
+  const { address } = await startController({ namespaces: 2 });
+  const nothing = { lslplen: 16, nlslne: 0, estulb: 0, lsgc: 0, ns_elements: [] };
+  expect(await iovaJson("lba-status-log", address)).toEqual(nothing);
+  for (const [first, blocks] of [
+    ["40", "3"],
+    ["100", "1"],
+    ["64", "64"],
+  ] as const)
+    await iova("write-uncor", address, "-n", "2", "-s", first, "--blocks", blocks, "--yes", "--force");
+  const found = (...args: string[]) => iovaJson("get-lba-status", address, "-n", "2", ...args);
+  expect(await found()).toEqual({
+    "Number of LBA Status Descriptors (NLSD)": 2,
+    "Completion Condition (CMPC)": 2,
+    "LSD entry 0": { DSLBA: "0x0000000000000028", NLB: "0x00000003", status: "0x00" },
+    "LSD entry 1": { DSLBA: "0x0000000000000040", NLB: "0x00000040", status: "0x00" },
+  });
+  // A range, and room for one descriptor of two.
+  expect(await found("-s", "41", "-l", "30", "-m", "5")).toEqual({
+    "Number of LBA Status Descriptors (NLSD)": 1,
+    "Completion Condition (CMPC)": 1,
+    "LSD entry 0": { DSLBA: "0x0000000000000029", NLB: "0x00000002", status: "0x00" },
+  });
+  expect(await iovaJson("get-lba-status", address, "-n", "1")).toMatchObject({
+    "Number of LBA Status Descriptors (NLSD)": 0,
+  });
+  const log = await iovaJson("lba-status-log", address, "--rae");
+  expect(log).toMatchObject({ lslplen: 64, nlslne: 1, estulb: 67, lsgc: 1 });
+  expect(log["ns_elements"]).toEqual([
+    {
+      neid: 2,
+      nlrd: 2,
+      ratype: 17,
+      descs: [
+        { rslba: 40, rnlb: 3 },
+        { rslba: 64, rnlb: 64 },
+      ],
+    },
+  ]);
+  await expect(found("-a", "3")).rejects.toThrow(/Invalid Field/);
+  await expect(found("-s", "16384")).rejects.toThrow(/LBA Out of Range/);
+});
+
+test("nvme-mi-recv and nvme-mi-send read and change what the emulated controller has", async () => {
   const { address } = await startController();
-  await expect(iova(name, address, ...args)).rejects.toThrow(/Invalid|no such|doesn't|lacks/i);
+  const receive = (...args: string[]) => iovaJson("nvme-mi-recv", address, ...args);
+  // Subsystem information: one port, NVMe-MI 1.2.
+  expect(await receive("-O", "0", "--nmd0", "0", "-l", "32")).toEqual({
+    length: 32,
+    data: "000102".padEnd(64, "0"),
+    response: 32,
+  });
+  expect(await receive("-O", "1", "-l", "8")).toMatchObject({ data: "30ff230001000000" });
+  const vpd = join(folder, "vpd");
+  writeFileSync(vpd, "iova's own");
+  await iova("nvme-mi-send", address, "-O", "6", "-0", "16", "-1", "10", "-i", vpd, "--yes");
+  const { data } = await receive("-O", "5", "-0", "12", "-1", "0x14", "-l", "20");
+  expect(Buffer.from(String(data), "hex").toString()).toBe("\0\0\0\0iova's own\0\0\0\0\0\0");
+  await iova("nvme-mi-send", address, "-O", "3", "-0", "3", "-1", "128", "--yes");
+  expect(await receive("-O", "4", "-0", "3", "-l", "4")).toMatchObject({ response: 128 });
+  await expect(receive("-O", "5", "-0", "250", "-1", "7")).rejects.toThrow("NVMe-MI command 5 failed: invalid parameter");
+  await expect(receive("-O", "9")).rejects.toThrow("invalid command opcode");
+  await expect(receive("-O", "1", "-m", "2")).rejects.toThrow(/Invalid Field/);
+  await expect(
+    iova("nvme-mi-send", address, "-O", "3", "-0", "3", "-1", "10", "--yes"),
+  ).rejects.toThrow("invalid parameter");
+});
+
+test("boot partitions are written by fw-download and fw-commit, and read by the log page and by registers", async () => {
+  const { address } = await startController({ bootPartitionBytes: 384 << 10 });
+  const image = randomFillSync(Buffer.alloc(300 << 10));
+  const path = join(folder, "boot");
+  writeFileSync(path, image);
+  await iova("fw-commit", address, "--fw", path, "-a", "6", "-b", "1", "--yes");
+  await iova("fw-commit", address, "-a", "7", "-b", "1", "--yes");
+  const back = join(folder, "boot-back");
+  const whole = Buffer.concat([image, Buffer.alloc(84 << 10)]);
+  for (const way of [[], ["--registers"]]) {
+    expect(await iovaJson("boot-part-log", address, ...way)).toMatchObject({ abpid: 1, bpsz: 3 });
+    expect(await iova("boot-part-log", address, "-s", "1", "-f", back, ...way)).toContain("wrote 393216 bytes");
+    expect(readFileSync(back).equals(whole)).toBe(true);
+    await iova("boot-part-log", address, "-f", back, ...way);
+    expect(readFileSync(back).equals(Buffer.alloc(384 << 10))).toBe(true);
+  }
+  const long = join(folder, "boot-long");
+  writeFileSync(long, Buffer.alloc(388 << 10, 1));
+  await expect(iova("fw-commit", address, "--fw", long, "-a", "6", "--yes")).rejects.toThrow(
+    /Invalid Firmware Image/,
+  );
 });
 
 test.each([

@@ -42,7 +42,7 @@ describe("Identify", () => {
       sqes: 0x66,
       cqes: 0x44,
       nn: 128,
-      oacs: 0b101_0001_1111,
+      oacs: 0b111_0101_1111,
       tnvmcap: 32n << 20n,
       unvmcap: 16n << 20n,
       cntrltype: 1,
