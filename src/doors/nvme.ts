@@ -57,15 +57,15 @@ export type {
   NvmeCompletion,
   SglOptions,
 } from "../nvme/command/command.js";
+export type { CommandOptions, IoCommandOptions } from "../nvme/command/command-options.js";
+export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "../nvme/command/error.js";
+export type { IdentifyOptions } from "../nvme/command/identify.js";
 export type {
   LbaStatusDescriptor,
   LbaStatusElement,
   LbaStatusList,
   LbaStatusLog,
 } from "../nvme/command/lba-status.js";
-export type { CommandOptions, IoCommandOptions } from "../nvme/command/command-options.js";
-export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "../nvme/command/error.js";
-export type { IdentifyOptions } from "../nvme/command/identify.js";
 export type { NvmeQueue, QueueOptions, RingBuffers } from "../nvme/command/queue.js";
 export type { QueueStatistics } from "../nvme/command/queue-statistics.js";
 export type { CommandTrace, CompletionTrace, LifecycleTrace } from "../nvme/command/trace.js";
@@ -92,6 +92,12 @@ export type {
   NvmeFile,
 } from "../nvme/namespace/file.js";
 export type { IoOptions, ProtectionOptions } from "../nvme/namespace/io-options.js";
+export {
+  KeyValueNamespace,
+  type NvmeKey,
+  type RetrieveOptions,
+  type StoreOptions,
+} from "../nvme/namespace/key-value-namespace.js";
 export type { LbaStatusOptions } from "../nvme/namespace/lba-status.js";
 export { NvmeNamespace } from "../nvme/namespace/namespace.js";
 export { NvmePlacement, type ReclaimUnitHandle } from "../nvme/namespace/placement.js";
@@ -183,7 +189,11 @@ export type {
   LbaFormat,
 } from "../nvme/spec/identify.js";
 export type { Domain, NamespaceGranularity, NvmSet } from "../nvme/spec/identify-lists.js";
-export type { IdentifyKeyValueNamespace, KeyValueFormat } from "../nvme/spec/key-value.js";
+export {
+  type IdentifyKeyValueNamespace,
+  type KeyValueFormat,
+  KeyValueOpcode,
+} from "../nvme/spec/key-value.js";
 export {
   AnaState,
   CommandEffect,

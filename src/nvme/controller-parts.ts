@@ -17,6 +17,7 @@ import { assertNvme } from "./class-code.js";
 import { ControllerEngine } from "./engine/engine.js";
 import { type NvmeOptions, parseNvmeOptions } from "./engine/options.js";
 import { NvmeBootPartitions } from "./memory/boot-partitions.js";
+import { KeyValueNamespace } from "./namespace/key-value-namespace.js";
 import { ControllerQuirks } from "./quirks/controller-quirks.js";
 
 /** The classes behind the properties of an `NvmeController`. */
@@ -28,6 +29,7 @@ export const admin = {
   NvmeFeatures,
   NvmeFirmware,
   HostMemoryBuffer,
+  KeyValueNamespace,
   lockdown,
   NvmeLogs,
   NvmeMaintenance,

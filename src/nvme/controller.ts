@@ -33,6 +33,7 @@ import type { NvmeBootPartitions } from "./memory/boot-partitions.js";
 import type { BounceBuffers } from "./memory/bounce-buffers.js";
 import type { ControllerMemoryBuffer } from "./memory/cmb.js";
 import type { PersistentMemoryRegion } from "./memory/pmr.js";
+import type { KeyValueNamespace } from "./namespace/key-value-namespace.js";
 import { NvmeNamespace } from "./namespace/namespace.js";
 import { ZonedNamespace } from "./namespace/zoned-namespace.js";
 import type { CompletionMode } from "./queues/completion-watch.js";
@@ -424,6 +425,14 @@ export class NvmeController implements AsyncDisposable {
    */
   async namespace(nsid: number): Promise<NvmeNamespace> {
     return await NvmeNamespace.open(this, nsid);
+  }
+
+  /**
+   * Opens a key value namespace.
+   * @throws as namespace(), and UnsupportedError if it has no keys and values
+   */
+  async keyValueNamespace(nsid: number): Promise<KeyValueNamespace> {
+    return await this.adminClasses.KeyValueNamespace.open(this, nsid);
   }
 
   /**

@@ -46,6 +46,7 @@ const schema = lazily(() =>
     protectionFirst: z._default(z.boolean(), false),
     guardBits: z._default(z.union([z.literal(16), z.literal(64)]), 16),
     zoned: z._default(z.union([z.boolean(), zonesSchema()]), false),
+    keyValue: z._default(z.boolean(), false),
     placementHandles: z._default(integer(0, 128), 0),
     cmbBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
     cmbWithout: z._default(z.array(z.enum(cmbUses)), []),
@@ -118,6 +119,8 @@ export interface NvmeEmulatorOptions {
         readonly maxActive?: number | undefined;
       }
     | undefined;
+  /** Namespaces with keys and values instead of blocks. Values are in memory, so not with `file`. */
+  readonly keyValue?: boolean | undefined;
   /** Reclaim unit handles that each namespace has for flexible data placement; none by default. */
   readonly placementHandles?: number | undefined;
   /** Controller memory buffer; none by default. */
@@ -227,6 +230,8 @@ function recordsOf(data: z.output<ReturnType<typeof schema>>, capacityBytes: num
   }
   if (zoned !== false && metadataBytes !== 0)
     refuse("zoned", `zoned namespaces have no metadata, but metadataBytes is ${metadataBytes}`);
+  if (data.keyValue && (zoned !== false || metadataBytes !== 0 || data.file !== undefined))
+    refuse("keyValue", "key value namespaces have neither zones nor metadata, and no file");
   if (data.extendedMetadata && metadataBytes === 0)
     refuse("extendedMetadata", "there is no metadata; set metadataBytes");
   const shape = zoned === false ? undefined : z.parse(zonesSchema(), zoned === true ? {} : zoned);
@@ -261,6 +266,7 @@ function recordsOf(data: z.output<ReturnType<typeof schema>>, capacityBytes: num
             maxOpen: shape.maxOpen,
             maxActive: shape.maxActive,
           },
+    ...(data.keyValue ? { keyValue: true } : {}),
     attached: true,
   }));
 }

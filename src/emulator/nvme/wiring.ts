@@ -184,6 +184,7 @@ export function wireController(
     refusals: new Map(),
     allCommandSets: false,
     controllerId: CONTROLLER_ID,
+    copyFormats: () => features.copyFormats,
     placements: config.placementHandles,
     stripeBytes: config.odd.stripeLog2 === 0 ? 0 : 4096 * 2 ** config.odd.stripeLog2,
   };
@@ -294,10 +295,10 @@ export function wireController(
 function shapeOf(config: NvmeEmulatorConfig): string {
   const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
   const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
-  const { powerStates, rpmbTargets, bootPartitionBytes } = config;
+  const { powerStates, rpmbTargets, bootPartitionBytes, keyValue } = config;
   return JSON.stringify({
     ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
     ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
-    ...{ powerStates, rpmbTargets, bootPartitionBytes },
+    ...{ powerStates, rpmbTargets, bootPartitionBytes, keyValue },
   });
 }

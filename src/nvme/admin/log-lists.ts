@@ -13,7 +13,11 @@ import {
   persistentEventHeader,
 } from "../spec/log-pages.js";
 import { LogPageId } from "../spec/opcodes.js";
-import { type CapacityConfiguration, capacityBytes, capacityConfigurations } from "./capacity-configurations.js";
+import {
+  type CapacityConfiguration,
+  capacityBytes,
+  capacityConfigurations,
+} from "./capacity-configurations.js";
 import type { LogSource } from "./log-source.js";
 
 /** An ANA group: namespaces that this controller reaches in the same way. */

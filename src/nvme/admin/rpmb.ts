@@ -264,11 +264,17 @@ export class NvmeRpmb {
 
   private assertFirst(): void {
     if (this.target !== 0)
-      throw new ArgumentError(`only RPMB target 0 has a Device Configuration Block, not target ${this.target}`);
+      throw new ArgumentError(
+        `only RPMB target 0 has a Device Configuration Block, not target ${this.target}`,
+      );
   }
 
   private error(type: string, problem: string, result?: number): NvmeRpmbError {
-    return new NvmeRpmbError(`RPMB target ${this.target} of ${this.controller.bdf}, ${type}`, problem, result);
+    return new NvmeRpmbError(
+      `RPMB target ${this.target} of ${this.controller.bdf}, ${type}`,
+      problem,
+      result,
+    );
   }
 }
 

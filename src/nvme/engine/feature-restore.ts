@@ -33,6 +33,11 @@ const leftAlone: ReadonlySet<number> = new Set([
   FeatureId.softwareProgressMarker,
   FeatureId.namespaceWriteProtection,
   FeatureId.bootPartitionWriteProtection,
+  // These start something.
+  FeatureId.controllerDataQueue,
+  FeatureId.devicePersonality,
+  FeatureId.powerMeasurement,
+  FeatureId.voltageMeasurement,
 ]);
 
 /** Features that the specification defines. Another one may trigger an action. */

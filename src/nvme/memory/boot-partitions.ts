@@ -1,7 +1,13 @@
 /** Boot partitions, read by registers: also a controller that executes no commands yet has them (NVMe Base 2.x, "Boot Partitions"). */
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkInteger, checkKeys } from "../../core/check.js";
-import { ArgumentError, DeviceGoneError, IovaError, TimeoutError, UnsupportedError } from "../../core/errors.js";
+import {
+  ArgumentError,
+  DeviceGoneError,
+  IovaError,
+  TimeoutError,
+  UnsupportedError,
+} from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import {
@@ -74,7 +80,9 @@ export class NvmeBootPartitions {
     const length = checkInteger("length", options.length ?? sizeBytes - offset, 0, sizeBytes - offset);
     checkInteger("timeoutMs", timeoutMs, 1, 0x7fff_ffff);
     if (offset % PAGE_BYTES !== 0 || length % PAGE_BYTES !== 0)
-      throw new ArgumentError(`offset and length must be multiples of ${PAGE_BYTES}, got ${offset} and ${length}`);
+      throw new ArgumentError(
+        `offset and length must be multiples of ${PAGE_BYTES}, got ${offset} and ${length}`,
+      );
     // There is one set of registers.
     const work = (): Promise<Uint8Array> => this.readInTurn(id, offset, length, timeoutMs);
     const mine = this.turn.then(work, work);
@@ -82,7 +90,12 @@ export class NvmeBootPartitions {
     return await mine;
   }
 
-  private async readInTurn(id: number, offset: number, length: number, timeoutMs: number): Promise<Uint8Array> {
+  private async readInTurn(
+    id: number,
+    offset: number,
+    length: number,
+    timeoutMs: number,
+  ): Promise<Uint8Array> {
     const whole = new Uint8Array(length);
     if (length === 0) return whole;
     const buffer = this.dma.alloc(Math.min(CHUNK_BYTES, length));

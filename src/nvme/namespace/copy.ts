@@ -6,7 +6,7 @@ import type { IdentifyNamespace } from "../spec/identify.js";
 import { IO_PRACT, IoOpcode } from "../spec/opcodes.js";
 import type { BlockFormat } from "./block-format.js";
 import type { CommandTarget } from "./command-target.js";
-import { type CopyRange, copyRangeBytes, encodeCopyRanges } from "./dataset.js";
+import { type CopyRange, copyRangeBytes, encodeCopyRanges, namesSource } from "./dataset.js";
 import { ioFields, type ProtectionOptions } from "./io-options.js";
 import { checkLba, lbaDwords } from "./lba.js";
 
@@ -16,8 +16,11 @@ export interface CopyOptions {
   readonly fua?: boolean | undefined;
   /** The controller should limit its retries on errors. */
   readonly limitedRetry?: boolean | undefined;
-  /** Descriptor format; by default 0 if the guard has 16 bits or there is none, otherwise 1. */
-  readonly format?: 0 | 1 | undefined;
+  /**
+   * Descriptor format; by default 0 if the guard has 16 bits or there is none, otherwise 1; 2 and 3 instead if a range names a
+   * namespace, which the host enables by Host Behavior Support (`setHostBehavior({ cdfe: 0b1100 })`).
+   */
+  readonly format?: 0 | 1 | 2 | 3 | undefined;
   /** Protection of the blocks that are written. The checks of the sources are `sourceProtection`. */
   readonly protection?: ProtectionOptions | undefined;
   /** Checks of the sources. Each range has its own tags. */
@@ -63,15 +66,16 @@ export function copyCommand(
   checkLba("lba", to);
   checkList("ranges", ranges, 1, identify.msrc + 1);
   const wide = (format.protection?.format.guardBits ?? 16) > 16;
-  const descriptors = options.format ?? (wide ? 1 : 0);
+  const named = ranges.some((range) => typeof range === "object" && range !== null && namesSource(range));
+  const descriptors = options.format ?? (named ? (wide ? 3 : 2) : wide ? 1 : 0);
   if (typeof descriptors !== "number" || !(descriptors in copyRangeBytes))
-    throw new ArgumentError(`format must be 0 or 1, got ${show(descriptors)}`);
+    throw new ArgumentError(`format must be 0 to 3, got ${show(descriptors)}`);
   if ((ocfs & (1 << descriptors)) === 0) {
     throw new UnsupportedError(
       `the controller ${bdf} doesn't support Copy with descriptor format ${descriptors} (OCFS)`,
     );
   }
-  const bytes = encodeCopyRanges(ranges, descriptors, format.protection);
+  const bytes = encodeCopyRanges(ranges, descriptors, format.protection, nsid);
   checkCounts(ranges, identify);
   const writes = ioFields(format, BigInt(to), options, "always");
   if (options.sourceProtection !== undefined)

@@ -2,6 +2,7 @@
 import { checkInteger, checkKeys, checkList } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { ProtectionInformation } from "../protection/information.js";
+import { BROADCAST_NSID } from "../spec/opcodes.js";
 import { checkLba } from "./lba.js";
 
 /** A range of logical blocks. */
@@ -91,6 +92,10 @@ export function encodeDatasetRanges(ranges: readonly DatasetRange[]): Uint8Array
 
 /** A source range of Copy, with the expected tags of its protection information. */
 export interface CopyRange extends BlockRange {
+  /** Namespace of the range, in descriptor formats 2 and 3; the one that is written by default. */
+  readonly nsid?: number | undefined;
+  /** In descriptor formats 2 and 3: fails if the controller can't copy faster than the host could (FCO). */
+  readonly fastOnly?: boolean | undefined;
   /** Expected application tag, 16 bits; 0 by default. */
   readonly applicationTag?: number | undefined;
   /**
@@ -104,6 +109,8 @@ export interface CopyRange extends BlockRange {
 }
 
 const copyRange: readonly (keyof CopyRange)[] = [
+  "nsid",
+  "fastOnly",
   "lba",
   "blocks",
   "applicationTag",
@@ -113,16 +120,26 @@ const copyRange: readonly (keyof CopyRange)[] = [
 ];
 
 /** Bytes of a source range descriptor, by descriptor format. */
-export const copyRangeBytes = { 0: 32, 1: 40 } as const;
+export const copyRangeBytes = { 0: 32, 1: 40, 2: 32, 3: 40 } as const;
+/** Source options of a range (SOPT). */
+const FAST_COPY_ONLY = 1 << 15;
+
+/** Whether a range needs descriptor format 2 or 3. */
+export function namesSource({ nsid, fastOnly }: CopyRange): boolean {
+  return nsid !== undefined || fastOnly === true;
+}
 
 /**
- * The data of Copy: source ranges in descriptor format 0 (tags for a 16-bit guard) or 1 (for larger guards).
+ * The data of Copy: source ranges in descriptor format 0 (tags for a 16-bit guard) or 1 (for larger guards), or in 2 or 3, which
+ * also name the source's namespace.
+ * @param nsid the namespace that is written
  * @throws ArgumentError if a range is invalid
  */
 export function encodeCopyRanges(
   ranges: readonly CopyRange[],
-  format: 0 | 1,
+  format: 0 | 1 | 2 | 3,
   protection: ProtectionInformation | undefined,
+  nsid: number,
 ): Uint8Array {
   const size = copyRangeBytes[format];
   const bytes = new Uint8Array(ranges.length * size);
@@ -130,6 +147,12 @@ export function encodeCopyRanges(
   for (const [i, range] of ranges.entries()) {
     checkKeys("range", range, copyRange);
     const at = i * size;
+    if (format >= 2) {
+      view.setUint32(at, checkInteger("nsid", range.nsid ?? nsid, 1, BROADCAST_NSID - 1), true);
+      view.setUint16(at + 22, range.fastOnly === true ? FAST_COPY_ONLY : 0, true);
+    } else if (namesSource(range)) {
+      throw new ArgumentError(`nsid and fastOnly of a range need descriptor format 2 or 3, not ${format}`);
+    }
     view.setBigUint64(at + 8, BigInt(checkLba("lba", range.lba)), true);
     view.setUint16(at + 16, checkInteger("blocks", range.blocks, 1, 65_536) - 1, true);
     const { applicationTag, storageTag } = range;
@@ -148,7 +171,7 @@ export function encodeCopyRanges(
       referenceTag: range.referenceTag ?? byLba,
       storageTag,
     });
-    if (format === 0) {
+    if (size === copyRangeBytes[0]) {
       view.setUint32(at + 24, cdw14, true);
       continue;
     }

@@ -10,6 +10,7 @@ import {
   identifyNamespace,
   identifyNvmNamespace,
 } from "../spec/identify.js";
+import { decodeNamespaceDescriptors } from "../spec/namespace-descriptors.js";
 import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../spec/opcodes.js";
 import { type BlockFormat, blockFormatOf } from "./block-format.js";
 
@@ -36,6 +37,12 @@ export async function identifyBlocks(controller: AdminTarget, nsid: number): Pro
     extension = identifyNvmNamespace.decode(extended).elbaf[lbaFormatIndex(identify)];
   }
   return { identify, format: blockFormatOf(nsid, identify, extension) };
+}
+
+/** The I/O command set of a namespace (CNS 03h); NVM if the controller doesn't report one. */
+export async function commandSetOf(controller: AdminTarget, nsid: number): Promise<number> {
+  const page = await readIdentify(controller, IdentifyCns.namespaceDescriptors, { nsid });
+  return decodeNamespaceDescriptors(page).csi ?? CommandSet.nvm;
 }
 
 /** Index of the current LBA format: FLBAS bits 3:0, and bits 6:5 above them. */

@@ -348,7 +348,8 @@ export class NvmeNamespace {
   }
 
   /**
-   * Copies blocks within the namespace, one range after the other, without a data transfer (Simple Copy).
+   * Copies blocks to this namespace, one range after the other, without a data transfer (Simple Copy). They come from this
+   * namespace, or from the one that a range names.
    * @param to first logical block of the destination
    * @throws ArgumentError, also if the namespace allows less (MSRC, MSSRL, MCL); UnsupportedError if the
    *   controller lacks Copy or this descriptor format; NvmeError, TimeoutError, DeviceGoneError, ClosedError

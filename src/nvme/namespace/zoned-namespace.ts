@@ -6,7 +6,6 @@ import type { CommandData } from "../command/data-ranges.js";
 import { NvmeProtocolError } from "../command/error.js";
 import { readIdentify } from "../command/identify.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
-import { decodeNamespaceDescriptors } from "../spec/namespace-descriptors.js";
 import { CommandSet, IdentifyCns, IoOpcode, ZoneAction, ZoneReceiveAction } from "../spec/opcodes.js";
 import {
   identifyZonedController,
@@ -21,7 +20,7 @@ import {
   zoneReportHeader,
 } from "../spec/zoned.js";
 import { type CommandTarget, ioRead, ioWrite } from "./command-target.js";
-import { type IdentifiedBlocks, identifyBlocks, lbaFormatIndex } from "./identify-blocks.js";
+import { commandSetOf, type IdentifiedBlocks, identifyBlocks, lbaFormatIndex } from "./identify-blocks.js";
 import { type IoOptions, ioOptions } from "./io-options.js";
 import { checkLba, lbaDwords } from "./lba.js";
 import { NvmeNamespace } from "./namespace.js";
@@ -378,10 +377,4 @@ export class ZonedNamespace extends NvmeNamespace {
     }
     return lba;
   }
-}
-
-/** The I/O command set of a namespace (CNS 03h); NVM if the controller doesn't report one. */
-async function commandSetOf(controller: CommandTarget, nsid: number): Promise<number> {
-  const page = await readIdentify(controller, IdentifyCns.namespaceDescriptors, { nsid });
-  return decodeNamespaceDescriptors(page).csi ?? CommandSet.nvm;
 }

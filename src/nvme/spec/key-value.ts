@@ -1,7 +1,24 @@
-/** Key Value Command Set 1.x: its Identify structure. */
+/** Key Value Command Set 1.x: its opcodes and its Identify structure. */
 import { array, bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import { IDENTIFY_BYTES } from "./identify.js";
 import { at, nested, record } from "./record.js";
+
+/** Opcodes of I/O commands to key value namespaces, besides those of reservations and Flush. */
+export const KeyValueOpcode = {
+  /** Store. */
+  store: 0x01,
+  /** Retrieve. */
+  retrieve: 0x02,
+  /** List. */
+  list: 0x06,
+  /** Delete. */
+  delete: 0x10,
+  /** Exist. */
+  exist: 0x14,
+} as const;
+
+/** Most bytes of a key: four dwords of the command hold it. */
+export const MAX_KEY_BYTES = 16;
 
 /** One KV format: limits of keys and values, in bytes. */
 export const keyValueFormat = record("KV Format", 16, {

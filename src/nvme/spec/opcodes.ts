@@ -46,8 +46,40 @@ export const AdminOpcode = {
   nvmeMiReceive: 0x1e,
   /** Capacity Management. */
   capacityManagement: 0x20,
+  /** Discovery Information Management. */
+  discoveryInformationManagement: 0x21,
+  /** Fabric Zoning Receive. */
+  fabricZoningReceive: 0x22,
   /** Lockdown. */
   lockdown: 0x24,
+  /** Fabric Zoning Lookup. */
+  fabricZoningLookup: 0x25,
+  /** Clear Exported NVM Resource Configuration. */
+  clearExportedResources: 0x28,
+  /** Fabric Zoning Send. */
+  fabricZoningSend: 0x29,
+  /** Create Exported NVM Subsystem. */
+  createExportedSubsystem: 0x2a,
+  /** Manage Exported NVM Subsystem. */
+  manageExportedSubsystem: 0x2d,
+  /** Manage Exported Namespace. */
+  manageExportedNamespace: 0x31,
+  /** Manage Exported Port. */
+  manageExportedPort: 0x35,
+  /** Cross-Controller Reset. */
+  crossControllerReset: 0x38,
+  /** Send Discovery Log Page. */
+  sendDiscoveryLogPage: 0x39,
+  /** Track Send (live migration). */
+  trackSend: 0x3d,
+  /** Track Receive (live migration). */
+  trackReceive: 0x3e,
+  /** Migration Send (live migration). */
+  migrationSend: 0x41,
+  /** Migration Receive (live migration). */
+  migrationReceive: 0x42,
+  /** Controller Data Queue. */
+  controllerDataQueue: 0x45,
   /** Doorbell Buffer Config. */
   doorbellBufferConfig: 0x7c,
   /** Format NVM. */
@@ -58,8 +90,14 @@ export const AdminOpcode = {
   securityReceive: 0x82,
   /** Sanitize. */
   sanitize: 0x84,
+  /** Load Program (computational programs). */
+  loadProgram: 0x85,
   /** Get LBA Status (NVM Command Set). */
   getLbaStatus: 0x86,
+  /** Program Activation Management (computational programs). */
+  programActivation: 0x88,
+  /** Memory Range Set Management (computational programs). */
+  memoryRangeSet: 0x89,
   /** Sanitize Namespace. */
   sanitizeNamespace: 0x8c,
 } as const;
@@ -92,6 +130,8 @@ export const IoOpcode = {
   ioManagementReceive: 0x12,
   /** Reservation Release. */
   reservationRelease: 0x15,
+  /** Cancel. */
+  cancel: 0x18,
   /** Copy. */
   copy: 0x19,
   /** I/O Management Send. */
@@ -230,12 +270,42 @@ export const FeatureId = {
   spinupControl: 0x1a,
   /** Power Loss Signaling Config. */
   powerLossSignaling: 0x1b,
+  /** Performance Characteristics. */
+  performanceCharacteristics: 0x1c,
   /** Flexible Data Placement. */
   flexibleDataPlacement: 0x1d,
   /** Flexible Data Placement Events. */
   flexibleDataPlacementEvents: 0x1e,
   /** Namespace Admin Label. */
   namespaceAdminLabel: 0x1f,
+  /** Key Value Configuration. */
+  keyValueConfiguration: 0x20,
+  /** Controller Data Queue. */
+  controllerDataQueue: 0x21,
+  /** Configurable Device Personality. */
+  devicePersonality: 0x22,
+  /** Power Limit. */
+  powerLimit: 0x23,
+  /** Power Threshold. */
+  powerThreshold: 0x24,
+  /** Power Measurement. */
+  powerMeasurement: 0x25,
+  /** Voltage Threshold. */
+  voltageThreshold: 0x26,
+  /** Voltage Measurement. */
+  voltageMeasurement: 0x27,
+  /** Rate Limiting. */
+  rateLimiting: 0x28,
+  /** Embedded Management Controller Address. */
+  embeddedManagementAddress: 0x78,
+  /** Host Management Agent Address. */
+  hostManagementAddress: 0x79,
+  /** Enhanced Controller Metadata. */
+  enhancedControllerMetadata: 0x7d,
+  /** Controller Metadata. */
+  controllerMetadata: 0x7e,
+  /** Namespace Metadata. */
+  namespaceMetadata: 0x7f,
   /** Software Progress Marker. */
   softwareProgressMarker: 0x80,
   /** Host Identifier. */
@@ -314,12 +384,20 @@ export const LogPageId = {
   dispersedNamespaces: 0x17,
   /** Management Address List. */
   managementAddresses: 0x18,
+  /** Physical Interface Receiver Eye Opening Measurement. */
+  receiverEyeOpening: 0x19,
   /** Reachability Groups. */
   reachabilityGroups: 0x1a,
   /** Reachability Associations. */
   reachabilityAssociations: 0x1b,
   /** Changed Allocated Namespace List. */
   changedAllocatedNamespaces: 0x1c,
+  /** Device Personality. */
+  devicePersonality: 0x1d,
+  /** Cross-Controller Reset. */
+  crossControllerReset: 0x1e,
+  /** Lost Host Communication. */
+  lostHostCommunication: 0x1f,
   /** FDP Configurations. */
   fdpConfigurations: 0x20,
   /** Reclaim Unit Handle Usage. */
@@ -328,6 +406,16 @@ export const LogPageId = {
   fdpStatistics: 0x22,
   /** FDP Events. */
   fdpEvents: 0x23,
+  /** Manufacturing Default Configuration. */
+  defaultConfiguration: 0x24,
+  /** Power Measurement. */
+  powerMeasurement: 0x25,
+  /** Voltage Measurement. */
+  voltageMeasurement: 0x27,
+  /** Rate Limiting. */
+  rateLimiting: 0x28,
+  /** Sanitize Namespace Status List. */
+  sanitizeNamespaceStatus: 0x7f,
   /** Reservation Notification. */
   reservationNotification: 0x80,
   /** Sanitize Status. */

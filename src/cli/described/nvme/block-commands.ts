@@ -73,7 +73,7 @@ export const blockDescriptions = {
     options: onBlocks({}),
     example: ["-s 8 --blocks 1", "makes reads of block 8 fail"],
   }),
-  copy: destroys("copy", "copy blocks within a namespace, without a transfer", {
+  copy: destroys("copy", "copy blocks within a namespace or to it, without a transfer", {
     needs: "-d N -s LIST -b LIST",
     options: {
       ...namespace,
@@ -84,7 +84,8 @@ export const blockDescriptions = {
       }),
       "force-unit-access": flag("write to the medium, not only to the cache", "f"),
       "limited-retry": flag("the controller should limit its retries", "l"),
-      format: value("N", "format of the ranges: 0 or 1", { short: "F" }),
+      snsids: value("LIST", "namespace of each range (default: the one that is written)", { short: "N" }),
+      format: value("N", "format of the ranges: 0 or 1, with --snsids 2 or 3", { short: "F" }),
     },
     example: ["-d 64 -s 0,32 -b 7,7", "copies two times 8 blocks to 64 and after"],
   }),

@@ -20,9 +20,13 @@ export const rpmbDescriptions = {
     options: {
       cmd: value("ACTION", `${rpmbActions.join(", ")} (default info)`, { short: "c", offer: rpmbActions }),
       target: value("N", "RPMB target, 0 to 6 (default 0)", { short: "t" }),
-      key: value("KEY", "the key: 32 characters, or 64 hexadecimal digits; others see it in the list of processes", {
-        short: "k",
-      }),
+      key: value(
+        "KEY",
+        "the key: 32 characters, or 64 hexadecimal digits; others see it in the list of processes",
+        {
+          short: "k",
+        },
+      ),
       keyfile: value("FILE", "a file with the 32 bytes of the key", { short: "g", offer: "file" }),
       msg: value("TEXT", "data to write", { short: "d" }),
       msgfile: value("FILE", "data to write, or where data that is read goes", { short: "f", offer: "file" }),

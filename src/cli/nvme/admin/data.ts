@@ -1,14 +1,10 @@
 /** Commands that receive or send bytes of formats that the library has no types for, and the few of them that are decoded. */
 import { ArgumentError, IovaError } from "../../../core/errors.js";
 import { adminRead, adminWrite } from "../../../nvme/command/admin-target.js";
+import { decodeLbaStatus, type LbaStatusList, type LbaStatusLog } from "../../../nvme/command/lba-status.js";
 import type { NvmeController } from "../../../nvme/controller.js";
-import {
-  decodeLbaStatus,
-  type LbaStatusList,
-  type LbaStatusLog,
-} from "../../../nvme/command/lba-status.js";
-import { BOOT_PARTITION_UNIT_BYTES } from "../../../nvme/spec/registers.js";
 import { AdminOpcode, IoOpcode, LogPageId } from "../../../nvme/spec/opcodes.js";
+import { BOOT_PARTITION_UNIT_BYTES } from "../../../nvme/spec/registers.js";
 import { dataDescriptions } from "../../described/nvme/data.js";
 import { type Arguments, commands, type Result } from "../command.js";
 import { openSink, STANDARD } from "../commands/data-file.js";

@@ -111,7 +111,9 @@ async function prepared(args: RpmbArguments): Promise<Action> {
         throw args.wrong(`a configuration has ${RPMB_SECTOR_BYTES} bytes, got ${data.length}`);
       const configuration = rpmbConfiguration.decode(data);
       return async (rpmb, ask) => {
-        await ask("This writes the Device Configuration Block; its protection of boot partitions can't be taken back");
+        await ask(
+          "This writes the Device Configuration Block; its protection of boot partitions can't be taken back",
+        );
         await rpmb.writeConfiguration(configuration, sign);
         return configurationResult(configuration);
       };

@@ -4,8 +4,8 @@ import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import { parseCommandLine } from "../../command-line.js";
 import { readDescription } from "../../described/nvme/blocks.js";
 import { print } from "../../terminal.js";
-import { Arguments } from "../command.js";
 import { controllerOptions, namespaceOption, targetOperand, usage } from "../arguments.js";
+import { Arguments } from "../command.js";
 import { type Details, detailsOf, metadataLength, shapeOf } from "../io/details.js";
 import { openNamespace, withController } from "../open.js";
 import { hexDump } from "../output.js";
@@ -24,7 +24,10 @@ async function readDetailed(
 ): Promise<void> {
   const length = metadataLength(ns, details, blocks);
   const metadata = length === 0 ? undefined : new Uint8Array(length);
-  const data = await ns.read(first, Number(blocks) * shapeOf(ns, details).data, { ...details.options, metadata });
+  const data = await ns.read(first, Number(blocks) * shapeOf(ns, details).data, {
+    ...details.options,
+    metadata,
+  });
   await take(data);
   if (metadata === undefined || details.metadataFile === undefined) return;
   await using sink = await openSink(details.metadataFile);
@@ -39,7 +42,9 @@ async function run(argv: readonly string[]): Promise<void> {
   const options = controllerOptions("read", values);
   const path = values["data-file"] ?? values.data;
   if (path === "") throw usage("read", "--data-file needs the name of a file, or -");
-  const details = detailsOf(new Arguments<keyof typeof readDescription.options>("read", "", values, readDescription.options));
+  const details = detailsOf(
+    new Arguments<keyof typeof readDescription.options>("read", "", values, readDescription.options),
+  );
   await withController(target, options, async (nvme) => {
     const ns = await openNamespace(nvme, nsid);
     const blocks = checkBlocks(ns, wanted) ?? 1n;

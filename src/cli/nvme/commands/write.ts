@@ -4,8 +4,8 @@ import { ArgumentError } from "../../../core/errors.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import { parseCommandLine } from "../../command-line.js";
 import { writeDescription } from "../../described/nvme/blocks.js";
-import { Arguments } from "../command.js";
 import { controllerOptions, namespaceOption, targetOperand, usage } from "../arguments.js";
+import { Arguments } from "../command.js";
 import { assertCanConfirm, confirm } from "../confirm.js";
 import { type Details, detailsOf, directiveOf, metadataToSend, shapeOf } from "../io/details.js";
 import { openNamespace, withController } from "../open.js";
@@ -41,7 +41,10 @@ interface Detailed {
   readonly metadata: Uint8Array | undefined;
 }
 
-async function detailedOf(values: Readonly<Record<string, unknown>>, path: string): Promise<Detailed | undefined> {
+async function detailedOf(
+  values: Readonly<Record<string, unknown>>,
+  path: string,
+): Promise<Detailed | undefined> {
   const args = new Arguments<keyof typeof writeDescription.options>(
     "write",
     "",

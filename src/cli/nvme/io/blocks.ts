@@ -25,6 +25,9 @@ function rangeOf(args: RangeArguments): WantedBlocks {
   return wantedBlocks(args.name, Object.fromEntries(names.map((name) => [name, args.text(name)])));
 }
 
+/** Formats of the source ranges of Copy. */
+const copyFormats = [0, 1, 2, 3] as const;
+
 /** A command's number of blocks is a 16-bit field, zero-based. */
 const MOST_BLOCKS = 65_536;
 
@@ -152,21 +155,33 @@ export const blockCommands = commands(blockDescriptions, {
     }),
   copy(args) {
     const to = args.big("sdlba") ?? args.missing("sdlba N");
-    const ranges = rangesOf(args, 0xffffn, true);
-    const given = args.number("format", 1);
+    const sources = args.list("snsids", BigInt(BROADCAST_NSID - 1), 1n);
+    const ranges = rangesOf(args, 0xffffn, true).map((range, index) =>
+      sources === undefined ? range : { ...range, nsid: Number(sources[index] ?? 0n) },
+    );
+    if (sources !== undefined && sources.length !== ranges.length)
+      throw args.wrong(`--slbs has ${ranges.length} ranges, --snsids has ${sources.length}`);
+    const format = copyFormats.find((each) => each === args.number("format", 3));
     const nsid = nsidOf(args);
     const options = {
       fua: args.has("force-unit-access"),
       limitedRetry: args.has("limited-retry"),
-      format: given === undefined ? undefined : given === 0 ? 0 : 1,
+      format,
     } as const;
     return async (nvme, ask) => {
       const ns = await openNamespace(nvme, nsid);
       const blocks = ranges.reduce((sum, range) => sum + range.blocks, 0);
       const where = `${blocksText(to, BigInt(blocks))} of namespace ${ns.nsid}`;
       assertInside(ns, to, BigInt(blocks));
-      for (const range of ranges) assertInside(ns, range.lba, BigInt(range.blocks));
+      for (const [index, range] of ranges.entries()) {
+        const source = Number(sources?.[index] ?? ns.nsid);
+        assertInside(source === ns.nsid ? ns : await nvme.namespace(source), range.lba, BigInt(range.blocks));
+      }
       await ask(`This overwrites ${where}`, ns.nsid);
+      if (sources !== undefined) {
+        const { cdfe, ...others } = await nvme.features.structures.hostBehavior();
+        await nvme.features.structures.setHostBehavior({ ...others, cdfe: cdfe | 0b1100 });
+      }
       await ns.copy(to, ranges, options);
       return { json: { nsid: ns.nsid, sdlba: to, blocks }, text: `copied to ${where}` };
     };

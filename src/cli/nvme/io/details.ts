@@ -59,13 +59,17 @@ export function detailsOf(args: DetailArguments): Details | undefined {
 }
 
 /** `--dir-type` and `--dir-spec` of a write. @throws ConfigError */
-export function directiveOf(args: Arguments<"dir-type" | "dir-spec">): Pick<IoOptions, "placement" | "stream"> {
+export function directiveOf(
+  args: Arguments<"dir-type" | "dir-spec">,
+): Pick<IoOptions, "placement" | "stream"> {
   const [type, specific] = [args.number("dir-type", 0xf) ?? 0, args.number("dir-spec", 0xffff)];
   if (type === 0) return specific === undefined ? {} : args.missing("dir-type N");
   const value = specific ?? args.missing("dir-spec N");
   if (type === DirectiveType.dataPlacement) return { placement: value };
   if (type === DirectiveType.streams && value > 0) return { stream: value };
-  throw args.wrong(`--dir-type ${type} --dir-spec ${value}: expected 1 and a stream from 1, or 2 and a placement`);
+  throw args.wrong(
+    `--dir-type ${type} --dir-spec ${value}: expected 1 and a stream from 1, or 2 and a placement`,
+  );
 }
 
 /** Bytes that a command with these details transfers for each block. */

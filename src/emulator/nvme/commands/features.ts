@@ -139,6 +139,11 @@ export class Features {
     return this.hostBehavior[2] === 1;
   }
 
+  /** Copy descriptor formats that the host has enabled (CDFE): bit n is format n. */
+  get copyFormats(): number {
+    return (this.hostBehavior[4] ?? 0) | ((this.hostBehavior[5] ?? 0) << 8);
+  }
+
   coalesces(vector: number): boolean {
     return vector !== 0 && this.aggregationThreshold > 1 && this.coalescingDisabled[vector] === 0;
   }

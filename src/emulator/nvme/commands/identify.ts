@@ -8,6 +8,7 @@ import {
   identifyNvmController,
   identifyNvmNamespace,
 } from "../../../nvme/spec/identify.js";
+import { identifyKeyValueNamespace, MAX_KEY_BYTES } from "../../../nvme/spec/key-value.js";
 import { NamespaceDescriptor } from "../../../nvme/spec/namespace-descriptors.js";
 import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
@@ -25,7 +26,7 @@ import { ANA_CAPABILITIES, ANA_TRANSITION_SECONDS, anaGroupOf } from "./asymmetr
 import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
 import { FIRMWARE_ACTIVATION_TIME, FIRMWARE_GRANULARITY, FIRMWARE_UPDATES, Firmware } from "./firmware.js";
 import { HOST_MEMORY_DESCRIPTORS, HOST_MEMORY_MINIMUM } from "./host-memory-cache.js";
-import { copyLimits } from "./io/copy.js";
+import { COPY_FORMATS, copyLimits } from "./io/copy.js";
 import { RESERVATION_CAPABILITIES } from "./io/reservations.js";
 import { powerDescriptors } from "./power-descriptors.js";
 import { SANITIZE_CAPABILITIES } from "./sanitize.js";
@@ -101,6 +102,7 @@ export interface ControllerIdentity {
   readonly powerStates: number;
   readonly rpmbTargets: number;
   readonly bootPartitionBytes: number;
+  readonly keyValue: boolean;
   readonly odd: Oddities;
 }
 
@@ -130,20 +132,22 @@ export class Identify {
     switch (cns) {
       case IdentifyCns.namespace:
         if (nsid === BROADCAST_NSID) return this.common();
+        if (this.hasValues(nsid)) return NvmeStatus.invalidIoCommandSet;
         return this.describe(nsid, true, (namespace) => this.namespace(namespace));
       case IdentifyCns.allocatedNamespace:
+        if (this.hasValues(nsid)) return NvmeStatus.invalidIoCommandSet;
         return this.describe(nsid, false, (namespace) => this.namespace(namespace));
       case IdentifyCns.controller:
         return this.controller();
       case IdentifyCns.activeNamespaces:
         return this.list(nsid, ({ attached }) => attached);
       case IdentifyCns.activeNamespacesForCommandSet:
-        if (!isKnownSet(csi)) return NvmeStatus.invalidField;
+        if (!this.isKnownSet(csi)) return NvmeStatus.invalidField;
         return this.list(nsid, (namespace) => namespace.attached && namespace.csi === csi);
       case IdentifyCns.allocatedNamespaces:
         return this.list(nsid, () => true);
       case IdentifyCns.allocatedNamespacesForCommandSet:
-        if (!isKnownSet(csi)) return NvmeStatus.invalidField;
+        if (!this.isKnownSet(csi)) return NvmeStatus.invalidField;
         return this.list(nsid, (namespace) => namespace.csi === csi);
       case IdentifyCns.namespaceDescriptors: {
         const namespace = this.inventory.get(nsid);
@@ -178,10 +182,13 @@ export class Identify {
       case IdentifyCns.controllers:
         return controllers(controllerId <= CONTROLLER_ID);
       case IdentifyCns.commandSets: {
-        // One combination: NVM and zoned together.
+        // One combination: all that there are, together.
         if (controllerId !== CONTROLLER_ID && controllerId !== 0xffff) return NvmeStatus.invalidField;
         const page = new Uint8Array(IDENTIFY_BYTES);
-        page[0] = (1 << CommandSet.nvm) | (1 << CommandSet.zoned);
+        page[0] =
+          (1 << CommandSet.nvm) |
+          (1 << CommandSet.zoned) |
+          (this.identity.keyValue ? 1 << CommandSet.keyValue : 0);
         return page;
       }
       default:
@@ -202,16 +209,16 @@ export class Identify {
   }
 
   private ofCommandSet(nsid: number, csi: number, active: boolean): Uint8Array | number {
-    if (!isKnownSet(csi)) return NvmeStatus.invalidIoCommandSet;
+    if (!this.isKnownSet(csi)) return NvmeStatus.invalidIoCommandSet;
     // For NVM, all namespaces' capabilities can be asked for at once.
     if (csi === CommandSet.nvm && nsid === BROADCAST_NSID) return nvmNamespace();
     const namespace = this.inventory.get(nsid);
-    if (namespace?.attached === true && namespace.csi !== csi && csi === CommandSet.zoned) {
+    if (namespace?.attached === true && namespace.csi !== csi && csi !== CommandSet.nvm)
       return NvmeStatus.invalidIoCommandSet;
-    }
-    return this.describe(nsid, active, () =>
-      csi === CommandSet.nvm ? nvmNamespace() : zonedNamespace(namespace),
-    );
+    return this.describe(nsid, active, () => {
+      if (csi === CommandSet.keyValue) return this.keyValueNamespace(namespace);
+      return csi === CommandSet.nvm ? nvmNamespace() : zonedNamespace(namespace);
+    });
   }
 
   private controllerOf(csi: number): Uint8Array | number {
@@ -296,8 +303,7 @@ export class Identify {
       fuses: FUSES,
       // A volatile write cache; Flush takes the broadcast id.
       vwc: 1 | (3 << 1),
-      // Source range format 0 of Copy.
-      ocfs: 1,
+      ocfs: COPY_FORMATS,
       sgls: SGLS,
       mnan: 0,
       subnqn: identity.odd.sharedIdentifiers
@@ -305,6 +311,35 @@ export class Identify {
         : `nqn.2026-01.org.iova:emulated:${identity.serial.trim()}`,
       vs: stripe(identity.odd.stripeLog2),
       psd: powerDescriptors(identity.powerStates),
+    });
+  }
+
+  private isKnownSet(csi: number): boolean {
+    return (
+      csi === CommandSet.nvm ||
+      csi === CommandSet.zoned ||
+      (csi === CommandSet.keyValue && this.identity.keyValue)
+    );
+  }
+
+  /** Whether a namespace has keys and values instead of blocks. */
+  private hasValues(nsid: number): boolean {
+    return this.inventory.get(nsid)?.values !== undefined;
+  }
+
+  private keyValueNamespace(namespace: EmulatedNamespace | undefined): Uint8Array {
+    const { values, nsid = 0 } = namespace ?? {};
+    if (values === undefined) return new Uint8Array(IDENTIFY_BYTES);
+    return identifyKeyValueNamespace.encode({
+      nsze: BigInt(values.sizeBytes),
+      nuse: BigInt(values.usedBytes),
+      rescap: RESERVATION_CAPABILITIES,
+      endgid: ENDURANCE_GROUP,
+      anagrpid: anaGroupOf(nsid, this.identity.anaGroups),
+      eui64: this.eui64(nsid),
+      // NKVF is zero-based.
+      nkvf: 0,
+      kvf: [{ kml: MAX_KEY_BYTES, fopt: 0, vml: this.identity.maxTransferBytes, mnk: 0 }],
     });
   }
 
@@ -406,10 +441,6 @@ const formatFields = {
     relativePerformance,
   })),
 };
-
-function isKnownSet(csi: number): boolean {
-  return csi === CommandSet.nvm || csi === CommandSet.zoned;
-}
 
 function log2Pages(bytes: number): number {
   return Math.log2(bytes / 4096);

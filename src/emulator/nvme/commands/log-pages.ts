@@ -1,6 +1,7 @@
 /** The Get Log Page command. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
+import { KeyValueOpcode } from "../../../nvme/spec/key-value.js";
 import {
   CommandEffects,
   CriticalWarning,
@@ -238,10 +239,17 @@ const MAX_LOG_BYTES = 4 << 20;
 
 function commandsSupported(csi: number, commands: AdminCommands): Uint8Array | number {
   const { CSUPP, LBCC } = CommandEffects;
-  if (csi !== CommandSet.nvm && csi !== CommandSet.zoned) return NvmeStatus.invalidField;
+  if (csi !== CommandSet.nvm && csi !== CommandSet.keyValue && csi !== CommandSet.zoned)
+    return NvmeStatus.invalidField;
   const acs = new Array<number>(256).fill(0);
   for (const [opcode, { effects = 0 }] of commands) acs[opcode] = CSUPP | effects;
   const iocs = new Array<number>(256).fill(0);
+  if (csi === CommandSet.keyValue) {
+    const { store, delete: remove } = KeyValueOpcode;
+    for (const opcode of [IoOpcode.flush, ...Object.values(KeyValueOpcode)])
+      iocs[opcode] = CSUPP | (opcode === store || opcode === remove ? LBCC : 0);
+    return commandEffectsLog.encode({ acs, iocs });
+  }
   const zoneOpcodes: readonly number[] = [
     IoOpcode.zoneAppend,
     IoOpcode.zoneManagementSend,
@@ -257,7 +265,7 @@ function commandsSupported(csi: number, commands: AdminCommands): Uint8Array | n
     IoOpcode.zoneManagementSend,
   ];
   for (const opcode of Object.values(IoOpcode)) {
-    if (csi === CommandSet.nvm && zoneOpcodes.includes(opcode)) continue;
+    if (opcode === IoOpcode.cancel || (csi === CommandSet.nvm && zoneOpcodes.includes(opcode))) continue;
     iocs[opcode] = CSUPP | (changing.includes(opcode) ? LBCC : 0);
   }
   return commandEffectsLog.encode({ acs, iocs });

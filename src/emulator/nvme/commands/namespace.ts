@@ -49,7 +49,10 @@ export class NamespaceCommands {
       nsid === BROADCAST_NSID ? inventory.all.filter(({ attached }) => attached) : [inventory.get(nsid)];
     for (const namespace of targets) {
       if (namespace === undefined || !namespace.attached) return NvmeStatus.invalidNamespace;
-      if (namespace.zones !== undefined && lbaFormats[index]?.metadataBytes !== 0)
+      if (
+        (namespace.zones !== undefined || namespace.values !== undefined) &&
+        lbaFormats[index]?.metadataBytes !== 0
+      )
         return NvmeStatus.invalidFormat;
     }
     for (const namespace of targets) {

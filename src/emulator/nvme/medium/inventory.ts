@@ -42,6 +42,7 @@ const stateSchema = lazily(() =>
               maxActive: integer(0),
             }),
           ),
+          keyValue: z.optional(z.boolean()),
           attached: z.boolean(),
         }),
       )

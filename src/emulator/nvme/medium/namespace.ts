@@ -3,6 +3,7 @@ import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { CommandSet } from "../../../nvme/spec/opcodes.js";
 import { BlockSet } from "./block-set.js";
+import { KeyValues } from "./key-values.js";
 import { type Layout, ZONE_RECORD_BYTES } from "./layout.js";
 import { type EmulatedLbaFormat, lbaFormats } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
@@ -18,6 +19,8 @@ export const namespaceState = lazily(() =>
     open: pairs(),
     /** Blocks that Write Uncorrectable has marked, 32 in an entry. */
     uncorrectable: z.array(z.tuple([count(), u32()])).check(z.maxLength(1 << 20)),
+    /** Keys in hexadecimal, and values in base64. */
+    values: z.optional(z.array(z.tuple([z.string(), z.base64()])).check(z.maxLength(1 << 20))),
   }),
 );
 export type NamespaceState = z.output<ReturnType<typeof namespaceState>>;
@@ -46,6 +49,8 @@ export interface NamespaceRecord {
   /** It stands in the metadata's first bytes. */
   readonly protectionFirst: boolean;
   readonly zones: ZoneShape | null;
+  /** It has keys and values instead of blocks. */
+  readonly keyValue?: boolean | undefined;
   readonly attached: boolean;
 }
 
@@ -67,6 +72,8 @@ export class EmulatedNamespace {
   attached: boolean;
   /** Blocks that Write Uncorrectable has marked. */
   readonly uncorrectable: BlockSet;
+  /** Of a key value namespace: its values, which are in memory. */
+  readonly values: KeyValues | undefined;
 
   constructor(
     readonly record: NamespaceRecord,
@@ -83,7 +90,13 @@ export class EmulatedNamespace {
     this.sizeBlocks = Math.floor(record.sizeBytes / format.blockSizeBytes);
     this.dataAt = record.startBytes;
     this.metadataAt = layout.metadataAt(record.startBytes);
-    this.csi = record.zones === null ? CommandSet.nvm : CommandSet.zoned;
+    this.values = record.keyValue === true ? new KeyValues(record.sizeBytes) : undefined;
+    this.csi =
+      this.values !== undefined
+        ? CommandSet.keyValue
+        : record.zones === null
+          ? CommandSet.nvm
+          : CommandSet.zoned;
     this.uncorrectable = new BlockSet();
     if (record.protection !== 0) {
       this.protection = new Protection({
@@ -109,11 +122,17 @@ export class EmulatedNamespace {
 
   /** The part of its state that isn't on the medium. */
   save(): NamespaceState {
-    return { nsid: this.nsid, open: this.zones?.opened ?? [], uncorrectable: this.uncorrectable.save() };
+    return {
+      nsid: this.nsid,
+      open: this.zones?.opened ?? [],
+      uncorrectable: this.uncorrectable.save(),
+      values: this.values?.save(),
+    };
   }
 
   /** Restores what fits; ignores the rest. */
-  load({ open, uncorrectable }: NamespaceState): void {
+  load({ open, uncorrectable, values }: NamespaceState): void {
+    this.values?.load(values ?? []);
     for (const [zone, state] of open) this.zones?.reopen(zone, state);
     this.uncorrectable.load(uncorrectable);
   }

@@ -157,7 +157,10 @@ export class RpmbTarget {
     }
     result = this.judgeRange(address, sectors);
     const start = address * RPMB_SECTOR_BYTES;
-    const data = result === RpmbResult.success ? this.data.subarray(start, start + sectors * RPMB_SECTOR_BYTES) : undefined;
+    const data =
+      result === RpmbResult.success
+        ? this.data.subarray(start, start + sectors * RPMB_SECTOR_BYTES)
+        : undefined;
     return this.answer(frame, result, data);
   }
 

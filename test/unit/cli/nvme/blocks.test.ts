@@ -67,6 +67,25 @@ test("compare, verify, copy, dsm and write-zeroes do what they say", async () =>
   expect((await blocks(8, 16)).equals(data)).toBe(true);
 });
 
+test("copy takes ranges of other namespaces", async () => {
+  const { address, close } = await emulate({
+    device: "nvme",
+    options: { sizeBytes: 16 << 20, namespaces: 2 },
+  });
+  emulators.push({ close });
+  const data = file("from-two", randomFillSync(Buffer.alloc(1024)));
+  await iova("write", address, "-n", "2", "-s", "8", "-d", data, "--yes");
+  const copy = (...args: string[]) =>
+    iova("copy", address, "-n", "1", "-d", "0", "-s", "8,9", "-b", "0,0", ...args, "--yes");
+  expect(await copy("-N", "2,2")).toContain("copied to blocks 0 to 1");
+  const back = join(folder, "from-two-back");
+  await iova("read", address, "-n", "1", "--blocks", "2", "-d", back);
+  expect(readFileSync(back).equals(readFileSync(data))).toBe(true);
+  await expect(copy("-N", "2")).rejects.toThrow("--slbs has 2 ranges, --snsids has 1");
+  await expect(copy("-N", "2,3")).rejects.toThrow("no active namespace 3");
+  await expect(copy("-N", "2,2", "-F", "0")).rejects.toThrow("need descriptor format 2 or 3");
+});
+
 test("a range longer than one command takes several", async () => {
   await iova("write", target, "-s", "70000", "-d", file("late", Buffer.alloc(512, 1)), "--yes");
   expect(await iovaJson("write-zeroes", target, "--blocks", "131072", "--yes")).toMatchObject({
@@ -100,9 +119,39 @@ test("read, write and compare carry metadata, tags and checks as they say", asyn
   const data = file("pi-data", randomFillSync(Buffer.alloc(4 * 512)));
   const back = join(folder, "pi-back");
   // The controller generates the information, with the tags that the host gives.
-  await iova("write", protectedTarget, "-s", "64", "-d", data, "-p", "8", "-a", "0x1234", "-r", "64", "-f", "--yes");
+  await iova(
+    "write",
+    protectedTarget,
+    "-s",
+    "64",
+    "-d",
+    data,
+    "-p",
+    "8",
+    "-a",
+    "0x1234",
+    "-r",
+    "64",
+    "-f",
+    "--yes",
+  );
   const metadata = join(folder, "pi-metadata");
-  await iova("read", protectedTarget, "-s", "64", "--blocks", "4", "-d", back, "-p", "5", "-M", metadata, "-y", "32");
+  await iova(
+    "read",
+    protectedTarget,
+    "-s",
+    "64",
+    "--blocks",
+    "4",
+    "-d",
+    back,
+    "-p",
+    "5",
+    "-M",
+    metadata,
+    "-y",
+    "32",
+  );
   expect(readFileSync(back).equals(readFileSync(data))).toBe(true);
   const information = readFileSync(metadata);
   expect(information).toHaveLength(32);
@@ -112,9 +161,9 @@ test("read, write and compare carry metadata, tags and checks as they say", asyn
   }
   // What is read back can be written elsewhere only with the right reference tags.
   const same = ["-d", data, "-M", metadata] as const;
-  await expect(
-    iova("write", protectedTarget, "-s", "80", ...same, "-p", "5", "--yes"),
-  ).rejects.toThrow(/Reference Tag Check/);
+  await expect(iova("write", protectedTarget, "-s", "80", ...same, "-p", "5", "--yes")).rejects.toThrow(
+    /Reference Tag Check/,
+  );
   await iova("write", protectedTarget, "-s", "80", ...same, "-p", "4", "--yes");
   await expect(iova("read", protectedTarget, "-s", "80", "-p", "1")).rejects.toThrow(/Reference Tag Check/);
   await iova("read", protectedTarget, "-s", "80", "--blocks", "4", "-p", "5", "-r", "64", "-d", back);
@@ -158,7 +207,8 @@ test("a write carries a placement identifier or a stream", async () => {
 test("details that don't fit the namespace are refused before a command is sent", async () => {
   const data = file("two-blocks", Buffer.alloc(1024));
   const metadata = file("short-metadata", Buffer.alloc(8));
-  const write = (...args: string[]) => iova("write", protectedTarget, "-d", data, ...args, "--yes", "--force");
+  const write = (...args: string[]) =>
+    iova("write", protectedTarget, "-d", data, ...args, "--yes", "--force");
   await expect(write("-p", "0")).rejects.toThrow("add --metadata FILE, or --prinfo 8");
   await expect(write("-p", "0", "-M", metadata)).rejects.toThrow("--metadata has 8 bytes; 2 blocks");
   await expect(write("-p", "8", "-M", metadata)).rejects.toThrow("leave out --metadata");

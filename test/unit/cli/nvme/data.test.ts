@@ -154,12 +154,14 @@ test("nvme-mi-recv and nvme-mi-send read and change what the emulated controller
   expect(Buffer.from(String(data), "hex").toString()).toBe("\0\0\0\0iova's own\0\0\0\0\0\0");
   await iova("nvme-mi-send", address, "-O", "3", "-0", "3", "-1", "128", "--yes");
   expect(await receive("-O", "4", "-0", "3", "-l", "4")).toMatchObject({ response: 128 });
-  await expect(receive("-O", "5", "-0", "250", "-1", "7")).rejects.toThrow("NVMe-MI command 5 failed: invalid parameter");
+  await expect(receive("-O", "5", "-0", "250", "-1", "7")).rejects.toThrow(
+    "NVMe-MI command 5 failed: invalid parameter",
+  );
   await expect(receive("-O", "9")).rejects.toThrow("invalid command opcode");
   await expect(receive("-O", "1", "-m", "2")).rejects.toThrow(/Invalid Field/);
-  await expect(
-    iova("nvme-mi-send", address, "-O", "3", "-0", "3", "-1", "10", "--yes"),
-  ).rejects.toThrow("invalid parameter");
+  await expect(iova("nvme-mi-send", address, "-O", "3", "-0", "3", "-1", "10", "--yes")).rejects.toThrow(
+    "invalid parameter",
+  );
 });
 
 test("boot partitions are written by fw-download and fw-commit, and read by the log page and by registers", async () => {
@@ -173,7 +175,9 @@ test("boot partitions are written by fw-download and fw-commit, and read by the 
   const whole = Buffer.concat([image, Buffer.alloc(84 << 10)]);
   for (const way of [[], ["--registers"]]) {
     expect(await iovaJson("boot-part-log", address, ...way)).toMatchObject({ abpid: 1, bpsz: 3 });
-    expect(await iova("boot-part-log", address, "-s", "1", "-f", back, ...way)).toContain("wrote 393216 bytes");
+    expect(await iova("boot-part-log", address, "-s", "1", "-f", back, ...way)).toContain(
+      "wrote 393216 bytes",
+    );
     expect(readFileSync(back).equals(whole)).toBe(true);
     await iova("boot-part-log", address, "-f", back, ...way);
     expect(readFileSync(back).equals(Buffer.alloc(384 << 10))).toBe(true);

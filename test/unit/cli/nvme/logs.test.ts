@@ -110,7 +110,9 @@ test("supported-cap-config-log has nvme-cli's keys", async () => {
       },
     ],
   });
-  await expect(iova("supported-cap-config-log", emulator.address, "-d", "1")).rejects.toThrow(/Invalid Field/);
+  await expect(iova("supported-cap-config-log", emulator.address, "-d", "1")).rejects.toThrow(
+    /Invalid Field/,
+  );
 });
 
 test("endurance-log takes nvme-cli's name of the group", async () => {

@@ -73,7 +73,10 @@ test.each([
   [["-c", "write-data", "-k", KEY, "-f", odd, "-b", "2", "--yes"], "the data has 513 bytes"],
   [["-c", "write-data", "-k", KEY, "-d", "x", "-f", odd, "--yes"], "can't be combined"],
   [["-c", "write-data", "-f", keyFile, "-b", "1", "--yes"], "the data has 32 bytes"],
-  [["-c", "write-config", "-k", KEY, "-f", path("two", Buffer.alloc(1024)), "--yes"], "a configuration has 512"],
+  [
+    ["-c", "write-config", "-k", KEY, "-f", path("two", Buffer.alloc(1024)), "--yes"],
+    "a configuration has 512",
+  ],
   [["-c", "write-data", "-k", KEY, "-f", path("one", Buffer.alloc(512))], "--yes"],
 ])("rpmb %j is refused before the controller is opened", async (args, problem) => {
   await expect(iova("rpmb", "vfio-user:/nowhere", ...args)).rejects.toThrow(problem);

@@ -1,16 +1,26 @@
 /** The Replay Protected Memory Block: the library against the emulated controller's targets, and against forged answers. */
 import { createHmac, randomBytes } from "node:crypto";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { ArgumentError, NvmeError, UnsupportedError } from "../../../../src/index.js";
 import { NvmeRpmb, NvmeRpmbError, type SecurityChannel } from "../../../../src/nvme/admin/rpmb.js";
-import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
 import { RpmbRequest, RpmbResult, rpmbFrame } from "../../../../src/nvme/spec/rpmb.js";
+import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
 import { caught } from "../../../support/caught.js";
 import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 import { NvmeTestHost, startedHost } from "../../../support/nvme-host.js";
 import { RecordingController } from "../../../support/recording-controller.js";
 
 useEmulatedNvme();
+
+const recorded: RecordingController[] = [];
+afterEach(() => {
+  for (const each of recorded.splice(0)) each.close();
+});
+function recording(...identify: ConstructorParameters<typeof RecordingController>): RecordingController {
+  const controller = new RecordingController(...identify);
+  recorded.push(controller);
+  return controller;
+}
 
 const KEY = Uint8Array.from({ length: 32 }, (_, i) => i + 1);
 const OTHER_KEY = new Uint8Array(32).fill(9);
@@ -147,7 +157,7 @@ describe("an answer that somebody changed", () => {
         return answer;
       },
     };
-    return new NvmeRpmb(new RecordingController(identify), channel, 0);
+    return new NvmeRpmb(recording(identify), channel, 0);
   }
 
   test("is accepted only if nothing was changed", async () => {
@@ -197,13 +207,15 @@ test("a write whose counter doesn't advance is an error", async () => {
       return answer;
     },
   };
-  const rpmb = new NvmeRpmb(new RecordingController({ oacs: 1, rpmbs: 1 }), channel, 0);
-  await expect(rpmb.write(0, new Uint8Array(512), KEY)).rejects.toThrow("the write counter is 5 instead of 6");
+  const rpmb = new NvmeRpmb(recording({ oacs: 1, rpmbs: 1 }), channel, 0);
+  await expect(rpmb.write(0, new Uint8Array(512), KEY)).rejects.toThrow(
+    "the write counter is 5 instead of 6",
+  );
 });
 
 test("an authentication method that the library lacks is refused", async () => {
   const channel: SecurityChannel = { send: async () => {}, receive: async () => new Uint8Array(0) };
-  const rpmb = new NvmeRpmb(new RecordingController({ oacs: 1, rpmbs: 1 | (1 << 3) }), channel, 0);
+  const rpmb = new NvmeRpmb(recording({ oacs: 1, rpmbs: 1 | (1 << 3) }), channel, 0);
   expect(await caught(rpmb.readCounter())).toBeInstanceOf(UnsupportedError);
 });
 

@@ -1,6 +1,7 @@
 /** Boot partitions read by registers: from the emulated controller, and from one that fails or never answers. */
 import { randomBytes } from "node:crypto";
-import { expect, test } from "vitest";
+import { afterEach, expect, test } from "vitest";
+import { DmaSpace } from "../../../../src/dma/space.js";
 import {
   ArgumentError,
   DeviceGoneError,
@@ -9,7 +10,6 @@ import {
   TimeoutError,
   UnsupportedError,
 } from "../../../../src/index.js";
-import { DmaSpace } from "../../../../src/dma/space.js";
 import { NvmeBootPartitions } from "../../../../src/nvme/memory/boot-partitions.js";
 import { NvmeRegister } from "../../../../src/nvme/spec/registers.js";
 import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
@@ -21,6 +21,11 @@ import { NvmeTestHost } from "../../../support/nvme-host.js";
 useEmulatedNvme();
 
 const KIB = 1024;
+
+const spaces: DmaSpace[] = [];
+afterEach(() => {
+  for (const space of spaces.splice(0)) space.close();
+});
 
 test("a boot partition is read whole or in part, and two reads at once don't mix", async () => {
   const nvme = await openController({ bootPartitionBytes: 640 * KIB });
@@ -123,8 +128,10 @@ test("boot partitions move with the emulated controller", () => {
 
 /** Registers of a controller whose reads end in this state. */
 function stuck(info: number): NvmeBootPartitions {
+  const space = new DmaSpace(new IdentityMapper());
+  spaces.push(space);
   const bar = { read32: () => info, read64: () => 0n, write32: () => {}, write64: () => {} };
-  return new NvmeBootPartitions(bar, new DmaSpace(new IdentityMapper()), "0000:00:01.0", true);
+  return new NvmeBootPartitions(bar, space, "0000:00:01.0", true);
 }
 
 test("a read that fails, one that never ends, and a controller that is gone are errors of their own", async () => {

@@ -18,6 +18,8 @@ export interface IoContext {
   /** CC.CSS enables all command sets: only then are there zone commands. */
   readonly allCommandSets: boolean;
   readonly controllerId: number;
+  /** Copy descriptor formats that the host has enabled (CDFE). */
+  copyFormats(): number;
   /** Reclaim unit handles of each namespace (FDP); 0 for none. */
   readonly placements: number;
   /** No read or write may cross a multiple of so many bytes; 0: any may. */

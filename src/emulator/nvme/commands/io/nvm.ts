@@ -14,6 +14,7 @@ import { CommandProtection } from "./command-protection.js";
 import { CompareCommands } from "./compare.js";
 import { CopyCommand } from "./copy.js";
 import type { IoContext } from "./io-context.js";
+import { KeyValueCommands } from "./key-value.js";
 import { MetadataCommands } from "./metadata.js";
 import { IoCounter, IoOutcomes } from "./outcomes.js";
 import { PlacementCommands, placementState } from "./placement.js";
@@ -31,6 +32,17 @@ export const nvmState = lazily(() =>
 );
 export type NvmState = z.output<ReturnType<typeof nvmState>>;
 
+/** Commands that namespaces of all command sets have. */
+function isCommonOpcode(opcode: number): boolean {
+  return (
+    opcode === IoOpcode.flush ||
+    opcode === IoOpcode.reservationRegister ||
+    opcode === IoOpcode.reservationReport ||
+    opcode === IoOpcode.reservationAcquire ||
+    opcode === IoOpcode.reservationRelease
+  );
+}
+
 /** The NVM command set. Handlers return a status. Reads and writes of plain namespaces come first: they are the load. */
 export class NvmCommands {
   readonly counters: Float64Array;
@@ -40,6 +52,7 @@ export class NvmCommands {
   private readonly blockState: BlockStateCommands;
   private readonly copying: CopyCommand;
   private readonly zoneCommands: ZoneCommands;
+  private readonly keyValues: KeyValueCommands;
   private readonly reservations: ReservationCommands;
   private readonly placement: PlacementCommands;
   /** Queue on which the first half of a fused operation came last, -1 for none; its outcome, and its blocks. */
@@ -51,6 +64,7 @@ export class NvmCommands {
 
   constructor(private readonly context: IoContext) {
     this.zoneCommands = new ZoneCommands(context);
+    this.keyValues = new KeyValueCommands(context);
     this.reservations = new ReservationCommands(context, context.controllerId);
     this.placement = new PlacementCommands(context, context.placements);
     const outcomes = new IoOutcomes(this.placement);
@@ -109,6 +123,8 @@ export class NvmCommands {
       if (opcode === IoOpcode.flush && nsid === BROADCAST_NSID) return this.flush();
       return NvmeStatus.invalidNamespace;
     }
+    if (namespace.values !== undefined && !isCommonOpcode(opcode))
+      return this.keyValues.execute(namespace.values);
     if (((command.sqe[0] ?? 0) & Fuse.MASK) !== 0) return this.fused(namespace);
     if (this.fusedOn === command.sqid) this.fusedOn = -1;
     switch (opcode) {
