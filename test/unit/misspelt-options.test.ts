@@ -234,6 +234,7 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
   const nvme = await openController({ zoned: { zoneSizeBytes: MIB } });
   const ns = await nvme.zonedNamespace(1);
   const file = (await nvme.namespace(1)).openFile();
+  const values = await (await openController({ keyValue: true })).keyValueNamespace(1);
   using buffer = nvme.dma.alloc(4096);
   const { logs, features, maintenance, firmware, rings } = nvme;
   const { structures } = features;
@@ -315,6 +316,13 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
     "NvmeFirmware.download(limits)": () => firmware.download(image, misspelt),
     "NvmeFirmware.commit(options)": () => firmware.commit("activate", misspelt),
     "NvmeFirmware.update(options)": () => firmware.update(image, "replace", misspelt),
+    "KeyValueNamespace.store(options)": () => values.store("k", new Uint8Array(1), misspelt),
+    "KeyValueNamespace.retrieve(options)": () => values.retrieve("k", misspelt),
+    "NvmeBootPartitions.read(options)": () => nvme.bootPartitions.read(0, misspelt),
+    "NvmeNamespace.lbaStatus(options)": () => ns.lbaStatus(0, misspelt),
+    "NvmeRpmb.writeConfiguration(configuration)": () =>
+      nvme.security.rpmb().writeConfiguration(misspelt, new Uint8Array(32)),
+    "NvmeLogLists.lbaStatus(options)": () => logs.lists.lbaStatus(misspelt),
     "NvmeLogLists.asymmetricNamespaceAccess(options)": () => logs.lists.asymmetricNamespaceAccess(misspelt),
     "NvmeLogs.read(options)": () => logs.read(2, 512, misspelt),
     "NvmeLogs.readGrowing(options)": () => logs.readGrowing(2, 512, () => 512, misspelt),
