@@ -1,3 +1,7 @@
+/** For a request that a function of an IOMMU group fails because this process has another one. */
+const JOIN_FIRST =
+  ". If this process has a function of the group open, open this one with { dma: first.dma } of that";
+
 /**
  * What an errno of a request means, and what to do about it. The kernel uses a dozen numbers for a hundred reasons. Source:
  * Linux 7.3, drivers/iommu/iommufd and drivers/vfio. docs/errors.md is generated from this table, and a test provokes each
@@ -121,8 +125,8 @@ const hints: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   VFIO_DEVICE_BIND_IOMMUFD: {
     EPERM:
       "the platform can't isolate this device's interrupts, or its IOMMU group has another owner; " +
-      "interrupt remapping is needed (or iommufd.allow_unsafe_interrupts=1)",
-    EBUSY: "its group is open through /dev/vfio/GROUP, or has another owner",
+      `interrupt remapping is needed (or iommufd.allow_unsafe_interrupts=1)${JOIN_FIRST}`,
+    EBUSY: `its group is open through /dev/vfio/GROUP, or has another owner${JOIN_FIRST}`,
     ENODEV: "the device has no IOMMU group: check that the IOMMU is on",
     EINVAL: "the device is open through another descriptor, or has no token",
     EACCES: "a virtual function needs the token of its physical function (vfToken)",
@@ -203,7 +207,7 @@ const hints: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   VFIO_IOMMU_UNMAP_DMA: {
     EINVAL: "a mapping reaches beyond the range and can't be cut, or dirty pages are not tracked",
-    ENOENT: "a mapping reaches beyond the range and can't be cut",
+    ENOENT: "nothing is mapped there, or a mapping reaches beyond the range and can't be cut",
     EOVERFLOW: "the range ends beyond the last address",
   },
   UDMABUF_CREATE: {

@@ -6,11 +6,12 @@ import {
   checkMembers,
   checkObject,
   checkOffset,
+  checkU64,
 } from "../core/check.js";
-import { SysError } from "../core/errors.js";
+import { StateError, SysError } from "../core/errors.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaAccess } from "./access.js";
-import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "./iova/address.js";
+import { IOVA_PAGE, type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "./iova/address.js";
 import { IovaAllocator, type IovaPlacement } from "./iova/allocator.js";
 import { IovaSpaceError } from "./iova/error.js";
 import { ParkedRanges } from "./iova/parked-ranges.js";
@@ -197,6 +198,24 @@ export class AddressChooser {
   /** {@link release} of a range that the kernel doesn't know: it may never have been given out. */
   releaseUnknown(iovaPage: number, sizeBytes: number): void {
     if (!this.parked.has(iovaPage, sizeBytes)) this.release(iovaPage, sizeBytes);
+  }
+
+  /**
+   * For a caller who unmaps by hand. The cost grows with the number of buffers.
+   * @throws ArgumentError, StateError if a DMA buffer lies in the range
+   * @internal
+   */
+  assertNoBuffer(at: bigint, sizeBytes: number): void {
+    const from = pageOfIova(checkU64("iova", at));
+    const end = from + checkLength("sizeBytes", sizeBytes) / IOVA_PAGE;
+    for (const list of this.lists) {
+      for (const { iovaPage: first, mappedBytes } of list.records()) {
+        if (first < end && first + mappedBytes / IOVA_PAGE > from)
+          throw new StateError(
+            `a DMA buffer is mapped at iova 0x${iovaOfPage(first).toString(16)}, and only its close() may unmap it`,
+          );
+      }
+    }
   }
 
   private readonly giveBack = (iovaPage: number, sizeBytes: number, count: number): void => {

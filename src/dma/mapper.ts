@@ -33,7 +33,10 @@ export interface DmaMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova;
-  /** Unmaps the whole range of one map(). @throws SysError */
+  /**
+   * Unmaps the whole range of one map().
+   * @throws SysError (ENOENT: nothing is mapped there), StateError if a DMA buffer is: its close() unmaps it
+   */
   unmap(iova: bigint, sizeBytes: number): void;
   /** What the backend can do besides, or needs. */
   readonly extensions?: DmaMapperExtensions;

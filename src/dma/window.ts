@@ -26,7 +26,9 @@ export class WindowLease extends MappedRecord {
 
   protected override release(): void {
     this.index.delete(this);
-    this.mapper.unmap(iovaOfPage(this.iovaPage), this.mappedBytes);
+    const pages = this.mapper.extensions?.pages;
+    if (pages === undefined) this.mapper.unmap(iovaOfPage(this.iovaPage), this.mappedBytes);
+    else pages.unmapPages(this.iovaPage, this.mappedBytes);
     traceUnmap(this.mapper, this.iovaPage, this.mappedBytes);
   }
 }

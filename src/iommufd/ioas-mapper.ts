@@ -108,6 +108,7 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
   }
 
   unmap(at: bigint, sizeBytes: number): void {
+    this.chooser.assertNoBuffer(at, sizeBytes);
     try {
       this.ioas.unmap(at, sizeBytes);
     } catch (error) {

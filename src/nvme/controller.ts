@@ -35,7 +35,7 @@ import type { ControllerMemoryBuffer } from "./memory/cmb.js";
 import type { PersistentMemoryRegion } from "./memory/pmr.js";
 import type { KeyValueNamespace } from "./namespace/key-value-namespace.js";
 import { NvmeNamespace } from "./namespace/namespace.js";
-import { ZonedNamespace } from "./namespace/zoned-namespace.js";
+import { hasZones, ZonedNamespace } from "./namespace/zoned-namespace.js";
 import type { CompletionMode } from "./queues/completion-watch.js";
 import { PreparedCommands } from "./queues/prepared-commands.js";
 import type { QueuePair } from "./queues/queue-pair.js";
@@ -419,12 +419,13 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * Opens a namespace.
+   * Opens a namespace. One with zones is a {@link ZonedNamespace}, which writes them in order.
    * @throws ArgumentError if `nsid` isn't an active namespace, UnsupportedError if its format is unknown, NvmeError,
    *   TimeoutError, DeviceGoneError, ClosedError
    */
   async namespace(nsid: number): Promise<NvmeNamespace> {
-    return await NvmeNamespace.open(this, nsid);
+    const ns = await NvmeNamespace.open(this, nsid);
+    return (await hasZones(this, nsid)) ? await ZonedNamespace.open(this, nsid) : ns;
   }
 
   /**

@@ -14,6 +14,9 @@ import { presenceOf } from "./presence.js";
 const NO_BUS_MASTER =
   "the device isn't bus master, and sends no MSI or MSI-X: set device.config.busMaster = true";
 
+const DISABLED =
+  "Interrupt Disable is set in the device's command register: set device.config.interruptDisable = false";
+
 /** Options of {@link InterruptVector.once}. */
 export interface InterruptWaitOptions extends ListenOptions {
   /** The limit in milliseconds; none by default. */
@@ -174,8 +177,10 @@ export class InterruptVector extends EventFd {
   private late(timeoutMs: number): unknown {
     try {
       if (presenceOf(this.io).isGone()) return new DeviceGoneError(this.io.lease.label);
-      const isMessage = this.irq !== VFIO_PCI_INTX_IRQ_INDEX;
-      const hint = isMessage && !new ConfigSpace(this.io).busMaster ? NO_BUS_MASTER : undefined;
+      const config = new ConfigSpace(this.io);
+      let hint: string | undefined;
+      if (this.irq !== VFIO_PCI_INTX_IRQ_INDEX) hint = config.busMaster ? undefined : NO_BUS_MASTER;
+      else if (config.interruptDisable) hint = DISABLED;
       return new TimeoutError(`an interrupt of ${this.label}`, timeoutMs, { hint });
     } catch (error) {
       return error;

@@ -11,13 +11,16 @@ export class RingCursor {
   private current = 0;
   private lap = 1;
   private total = 0;
+  private slots: number;
 
   /** @param count slots of the ring @throws ArgumentError */
-  constructor(
-    /** Slots of the ring. */
-    readonly count: number,
-  ) {
-    checkInteger("count of slots", count, 1, MAX_COUNT);
+  constructor(count: number) {
+    this.slots = checkInteger("count of slots", count, 1, MAX_COUNT);
+  }
+
+  /** Slots of the ring; 1 when its memory has gone. */
+  get count(): number {
+    return this.slots;
   }
 
   /** The slot it is at. */
@@ -39,7 +42,7 @@ export class RingCursor {
   advance(): number {
     const slot = this.current;
     this.total = (this.total + 1) >>> 0;
-    if (slot + 1 === this.count) {
+    if (slot + 1 === this.slots) {
       this.current = 0;
       this.lap ^= 1;
     } else this.current = slot + 1;
@@ -48,11 +51,11 @@ export class RingCursor {
 
   /** Moves past several slots. @throws ArgumentError if there are more than the ring has */
   skip(slots: number): void {
-    checkInteger("slots to skip", slots, 0, this.count);
+    checkInteger("slots to skip", slots, 0, this.slots);
     this.total = (this.total + slots) >>> 0;
     this.current += slots;
-    if (this.current >= this.count) {
-      this.current -= this.count;
+    if (this.current >= this.slots) {
+      this.current -= this.slots;
       this.lap ^= 1;
     }
   }
@@ -62,5 +65,14 @@ export class RingCursor {
     this.current = 0;
     this.lap = 1;
     this.total = 0;
+  }
+
+  /**
+   * The memory has gone. A ring with such positions is both full and empty, so that it looks why.
+   * @internal
+   */
+  end(): void {
+    this.reset();
+    this.slots = 1;
   }
 }

@@ -1,6 +1,7 @@
 /** A ring of descriptors in memory that a device can reach, with the driver's positions in it. */
 import { checkFunction } from "../core/check.js";
 import { StateError } from "../core/errors.js";
+import { Lease } from "../core/lifetime/lease.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { Iova } from "../dma/iova/address.js";
 import { type WaitOptions, waitFor } from "../registers/wait.js";
@@ -27,8 +28,16 @@ export class DescriptorRing<D extends DescriptorSpec> implements Disposable {
     /** How many slots it has. */
     readonly count: number,
   ) {
-    this.tail = new RingCursor(count);
-    this.head = new RingCursor(count);
+    const tail = new RingCursor(count);
+    const head = new RingCursor(count);
+    this.tail = tail;
+    this.head = head;
+    // Whoever closes the memory: the ring, or the space that it is mapped in. push() and pop() look at positions only.
+    const end = (): void => {
+      tail.end();
+      head.end();
+    };
+    new Lease("positions of a ring", end, buffer.lease);
   }
 
   /** I/O virtual address of slot 0. */
@@ -36,29 +45,35 @@ export class DescriptorRing<D extends DescriptorSpec> implements Disposable {
     return this.buffer.iova;
   }
 
-  /** Slots that were filled and not taken back. */
+  /** Slots that were filled and not taken back; 0 once the ring is closed. */
   get used(): number {
     return (this.tail.passed - this.head.passed) >>> 0;
   }
 
-  /** Slots that can be filled. */
+  /** Slots that can be filled; 0 once the ring is closed. */
   get free(): number {
-    return this.count - 1 - this.used;
+    return this.tail.count - 1 - this.used;
   }
 
-  /** Takes the next free slot, to be filled. @returns its number, or -1 if none is free */
+  /** Takes the next free slot, to be filled. @returns its number, or -1 if none is free @throws ClosedError */
   push(): number {
-    return this.free === 0 ? -1 : this.tail.advance();
+    return this.free === 0 ? this.none() : this.tail.advance();
   }
 
-  /** The slot that was filled first, and stays in the ring. @returns its number, or -1 if the ring is empty */
+  /** The slot that was filled first, and stays in the ring. @returns its number, or -1 if the ring is empty @throws ClosedError */
   peek(): number {
-    return this.used === 0 ? -1 : this.head.slot;
+    return this.used === 0 ? this.none() : this.head.slot;
   }
 
-  /** Takes back the slot that was filled first. @returns its number, or -1 if the ring is empty */
+  /** Takes back the slot that was filled first. @returns its number, or -1 if the ring is empty @throws ClosedError */
   pop(): number {
-    return this.used === 0 ? -1 : this.head.advance();
+    return this.used === 0 ? this.none() : this.head.advance();
+  }
+
+  /** @throws ClosedError */
+  private none(): number {
+    this.buffer.lease.assertOpen();
+    return -1;
   }
 
   /**

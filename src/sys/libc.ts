@@ -228,6 +228,11 @@ function declare() {
       length: number,
       mask: Pointer,
     ) => number,
+    schedGetaffinity: libc.func("int sched_getaffinity(int thread, size_t length, void *mask)") as (
+      thread: number,
+      length: number,
+      mask: Pointer,
+    ) => number,
     poll: libc.func("int poll(void *fds, unsigned long nfds, int timeout)") as (
       fds: Pointer,
       count: number,

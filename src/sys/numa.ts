@@ -68,6 +68,35 @@ function systemCalls(): { readonly mbind: number; readonly getMempolicy: number 
 /** The C library's cpu_set_t has as many. */
 const MAX_CPUS = 1024;
 
+/**
+ * Checks that threads of this process can be kept on processors, by a moment on each of them.
+ * @throws ArgumentError: there is no such processor, or not for this process; SysError
+ */
+export function checkProcessors(cpus: readonly number[]): void {
+  if (cpus.length === 0) return;
+  const before = new Uint8Array(MAX_CPUS / 8);
+  if (c().schedGetaffinity(0, before.length, before) < 0)
+    throw new SysError("sched_getaffinity", lastErrno());
+  try {
+    for (const cpu of cpus) tryProcessor(cpu);
+  } finally {
+    c().schedSetaffinity(0, before.length, before);
+  }
+}
+
+function tryProcessor(cpu: number): void {
+  try {
+    pinThread(cpu);
+  } catch (error) {
+    if (!(error instanceof SysError) || error.code !== "EINVAL") throw error;
+    const online = fileText("/sys/devices/system/cpu/online")?.trim();
+    throw new ArgumentError(
+      `there is no processor ${cpu} for this process: ${online} are online, and its cpuset may have fewer`,
+      { cause: error },
+    );
+  }
+}
+
 /** Keeps this thread on a processor from now on. @throws ArgumentError, SysError: EINVAL if there is no such processor for it */
 export function pinThread(cpu: number): void {
   checkInteger("cpu", cpu, 0, MAX_CPUS - 1);

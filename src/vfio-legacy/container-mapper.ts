@@ -1,4 +1,6 @@
 /** Maps memory into a VFIO container. */
+import { Errno } from "../core/errno.js";
+import { SysError } from "../core/errors.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import type { DmaAccess } from "../dma/access.js";
 import { AddressChooser } from "../dma/address-chooser.js";
@@ -72,7 +74,15 @@ export class ContainerMapper implements JoinableMapper, PageMapper {
   }
 
   unmap(at: bigint, sizeBytes: number): void {
-    this.unmapPages(pageOfIova(at), sizeBytes);
+    this.chooser.assertNoBuffer(at, sizeBytes);
+    const iovaPage = pageOfIova(at);
+    if (this.container.unmap(at, sizeBytes) === 0 && this.container.hasIommu()) {
+      // The kernel calls that a success.
+      this.chooser.releaseUnknown(iovaPage, sizeBytes);
+      const object = `${this.container.lease.label}: ${sizeBytes} bytes at iova 0x${at.toString(16)}`;
+      throw new SysError("VFIO_IOMMU_UNMAP_DMA", Errno.ENOENT, { object });
+    }
+    this.chooser.release(iovaPage, sizeBytes);
   }
 
   mapPages(address: number, sizeBytes: number, access: DmaAccess): number {

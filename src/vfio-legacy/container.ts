@@ -444,12 +444,18 @@ export class VfioContainer extends Resource {
    * @throws SysError for any other reason
    */
   private assertForgotten(result: number, at: bigint): void {
-    const hasIommu = (): boolean =>
-      tryIoctl(this.fd, VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info.encode({})) !== -Errno.EINVAL;
-    if (result === -Errno.EINVAL && !hasIommu()) return;
+    if (result === -Errno.EINVAL && !this.hasIommu()) return;
     throw new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
       object: `${this.lease.label} at 0x${at.toString(16)}`,
     });
+  }
+
+  /**
+   * Whether the kernel still has the container's IOMMU, and its mappings.
+   * @internal
+   */
+  hasIommu(): boolean {
+    return tryIoctl(this.fd, VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info.encode({})) !== -Errno.EINVAL;
   }
 
   /** Lifetime of the IOMMU: ends when the last group leaves. @throws StateError before setIommu(), ClosedError */

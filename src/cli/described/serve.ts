@@ -14,7 +14,7 @@ export const serveDescription = describe({
     "Waits at a UNIX socket for programs of the named users and groups. Each gets the descriptors of one device at a time: a program " +
       "opens served:PATH@BDF, and needs no permission on /dev/vfio or /dev/iommu. The kernel tells who a program is. The device comes back " +
       "when the connection ends; while a process still has it open, it isn't lent again.",
-    "The devices must be bound to vfio-pci (iova bind). Run it as a user who may open them, such as root. Ctrl-C stops it; programs keep " +
+    "The devices must be bound to vfio-pci (iova bind); others are refused at once. Run it as a user who may open them, such as root. Ctrl-C stops it; programs keep " +
       "what they have.",
   ],
   offers: ["function"],

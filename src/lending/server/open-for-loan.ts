@@ -3,7 +3,9 @@ import { BusyError, IovaError, UnsupportedError } from "../../core/errors.js";
 import { closeAll } from "../../core/lifetime/close-all.js";
 import type { Resource } from "../../core/lifetime/resource.js";
 import { Iommufd } from "../../iommufd/iommufd.js";
+import { findPciFunction } from "../../pci/sysfs.js";
 import { holdersText, vfioHolders } from "../../pci/usage/holders.js";
+import { isVfioBound } from "../../pci/vfio-driver.js";
 import { VfioDevice } from "../../vfio/device.js";
 import { VfioContainer } from "../../vfio-legacy/container.js";
 import { VfioGroup } from "../../vfio-legacy/group.js";
@@ -23,6 +25,17 @@ const ways: Readonly<Record<LentBackend, readonly ((bdf: string) => Resource & {
     iommufd: [(bdf) => VfioDevice.openCdev(bdf), () => Iommufd.open()],
     type1: [(bdf) => VfioGroup.openFor(bdf), () => VfioContainer.open()],
   };
+
+/**
+ * A function that isn't there yet may come.
+ * @throws UnsupportedError if no VFIO driver has a function: every client would be refused
+ */
+export function assertLendable(bdf: string): void {
+  const found = findPciFunction(bdf);
+  if (found === undefined || isVfioBound(bdf)) return;
+  const who = found.driver === undefined ? "no driver has it" : `the kernel's driver ${found.driver} has it`;
+  throw new UnsupportedError(`${bdf} can't be lent: ${who}. Bind it to vfio-pci first: iova bind ${bdf}`);
+}
 
 /**
  * Opens what a backend needs, or what the first that works needs.

@@ -17,7 +17,7 @@ import { type Peer, UnixListener, type UnixSocket, watchConnections } from "../.
 import type { Watch } from "../../sys/watch.js";
 import { grantLine, type LentBackend, parseRequest } from "../messages.js";
 import { Client, type ClientHost } from "./client.js";
-import { openForLoan } from "./open-for-loan.js";
+import { assertLendable, openForLoan } from "./open-for-loan.js";
 import { type LendingRule, LendingRules } from "./rules.js";
 
 /** A function that is lent. */
@@ -84,7 +84,8 @@ export class DeviceServer extends Resource {
 
   /**
    * @param path where to listen; a path that a dead server left behind is taken over
-   * @throws ArgumentError, BusyError if another server listens there, SysError
+   * @throws ArgumentError, UnsupportedError if a function of the rules isn't bound to a VFIO driver, BusyError if another server listens
+   *   there, SysError
    */
   constructor(path: string, options: DeviceServerOptions) {
     checkString("path", path);
@@ -94,7 +95,9 @@ export class DeviceServer extends Resource {
     checkInteger("requestTimeoutMs", requestTimeoutMs, 1, MAX_TIMER_MS);
     checkInteger("mode", mode, 0, 0o777);
     checkFunction("onEvent", onEvent);
-    const desk = new Desk(new LendingRules(options.rules), requestTimeoutMs, onEvent);
+    const rules = new LendingRules(options.rules);
+    for (const bdf of rules.devices) assertLendable(bdf);
+    const desk = new Desk(rules, requestTimeoutMs, onEvent);
     const listener = new UnixListener(path);
     const lease = listener.relinquish();
     super(

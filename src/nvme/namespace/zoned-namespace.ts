@@ -3,10 +3,11 @@ import { checkInteger, checkKeys, lookUp } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { CommandData } from "../command/data-ranges.js";
-import { NvmeProtocolError } from "../command/error.js";
+import { NvmeError, NvmeProtocolError } from "../command/error.js";
 import { readIdentify } from "../command/identify.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
 import { CommandSet, IdentifyCns, IoOpcode, ZoneAction, ZoneReceiveAction } from "../spec/opcodes.js";
+import { CommandSetSupport } from "../spec/registers.js";
 import {
   identifyZonedController,
   identifyZonedNamespace,
@@ -376,5 +377,23 @@ export class ZonedNamespace extends NvmeNamespace {
       );
     }
     return lba;
+  }
+}
+
+/**
+ * Whether an active namespace has zones. False if the controller can't say.
+ * @throws TimeoutError, DeviceGoneError, ClosedError
+ */
+export async function hasZones(
+  controller: CommandTarget & { readonly capabilities: { readonly css: number } },
+  nsid: number,
+): Promise<boolean> {
+  const isMute = controller.hasQuirk("cns-0-and-1") || controller.hasQuirk("no-namespace-descriptors");
+  if (isMute || (controller.capabilities.css & CommandSetSupport.allSupported) === 0) return false;
+  try {
+    return (await commandSetOf(controller, nsid)) === CommandSet.zoned;
+  } catch (error) {
+    if (error instanceof NvmeError) return false;
+    throw error;
   }
 }

@@ -59,6 +59,8 @@ export function checkDescriptors(descriptors: DeviceDescriptors | undefined): De
     throw new ArgumentError("descriptors must have a `device` (for iommufd) or a `group` (for type1)");
   if (isCdev && descriptors.deviceId !== undefined && descriptors.iommufd === undefined)
     throw new ArgumentError("descriptors with a deviceId need the iommufd to which the device is bound");
+  if (!isCdev && descriptors.iommu !== undefined && descriptors.container === undefined)
+    throw new ArgumentError("descriptors with an `iommu` need the `container` that has it");
   return descriptors;
 }
 

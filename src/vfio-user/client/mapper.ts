@@ -185,11 +185,15 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
    */
   unmapFile(at: bigint, sizeBytes: number): void {
     const mapping = this.mappings.get(at);
+    if (mapping === undefined || mapping.sizeBytes !== sizeBytes) {
+      const object = `${this.lease.label}: ${sizeBytes} bytes at iova 0x${at.toString(16)}`;
+      throw new SysError("VFIO_USER_DMA_UNMAP", Errno.ENOENT, { object, hint: "no map() made that range" });
+    }
     this.mappings.delete(at);
-    if (mapping !== undefined) close(mapping.fd);
+    close(mapping.fd);
     this.chooser.release(pageOfIova(at), sizeBytes);
     // A server that has gone has nothing mapped.
-    if (!this.client.connected || mapping?.isSent !== true) return;
+    if (!this.client.connected || !mapping.isSent) return;
     this.request(dmaUnmap.encode({ argsz: dmaUnmap.sizeBytes, addr: at, size: BigInt(sizeBytes) }));
   }
 

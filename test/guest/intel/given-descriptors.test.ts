@@ -95,6 +95,8 @@ describe("descriptors that another process opened", () => {
     const open = (given: DeviceDescriptors) => () => PciDevice.open(eduBdf(), { descriptors: given });
     expect(open(descriptors)).toThrow("has an IOMMU already: say which");
     expect(open({ group: descriptors.group })).toThrow("is in a container already");
+    const lone: DeviceDescriptors = { group: descriptors.group, iommu: "type1v2" };
+    expect(open(lone)).toThrow("need the `container` that has it");
     using device = PciDevice.open(eduBdf(), {
       descriptors: { ...descriptors, iommu: "type1v2" },
       addressBits: 28,

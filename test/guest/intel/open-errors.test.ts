@@ -122,6 +122,23 @@ describe("a group with a function that a kernel driver has", () => {
   });
 });
 
+describe("the second function of a group that is open", () => {
+  test("opens in the first one's DMA space, and the error of iommufd says so", async () => {
+    const all = bindGroup(pairNvmeBdf());
+    try {
+      const [other = ""] = groupMembers(pairNvmeBdf()).filter((member) => member !== pairNvmeBdf());
+      using first = PciDevice.open(pairNvmeBdf(), { backend: "iommufd" });
+      const error = await caught(() => PciDevice.open(other, { backend: "iommufd" }));
+      expect(error).toMatchObject({ syscall: "VFIO_DEVICE_BIND_IOMMUFD", code: "EPERM" });
+      expect(error.message).toContain("open this one with { dma: first.dma } of that");
+      using second = PciDevice.open(other, { dma: first.dma });
+      expect(second.backend).toBe("iommufd");
+    } finally {
+      all.close();
+    }
+  });
+});
+
 describe("a host without /dev/iommu or /dev/vfio/vfio", () => {
   let binding: VfioBinding;
   beforeAll(() => {

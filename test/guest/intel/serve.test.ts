@@ -9,7 +9,7 @@ import { Child, runChild } from "../../support/child.js";
 import { Edu } from "../../support/edu.js";
 import { eventually } from "../../support/eventually.js";
 import { expectDma } from "../../support/expect-dma.js";
-import { eduBdf, nvmeBdf, pairNvmeBdf } from "../../support/functions.js";
+import { eduBdf, nvmeBdf, pairNvmeBdf, smallBarBdf } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { bindForFile } from "../../support/igb-machine.js";
 import { run } from "../../support/run.js";
@@ -159,7 +159,7 @@ describe("iova serve", () => {
         expect(() => PciDevice.open(edu)).toThrow(
           backend === "type1"
             ? "in another DMA space: open it with { dma }"
-            : "its IOMMU group has another owner",
+            : "open this one with { dma: first.dma }",
         );
         const wrong = backend === "type1" ? "iommufd" : "type1";
         expect(() => PciDevice.open(edu, { backend: wrong })).toThrow(
@@ -198,6 +198,18 @@ describe("iova serve", () => {
       const wrong = await runChild(cli, "serve", "--socket", SOCKET, "--allow", text);
       expect(wrong.stderr).toContain(what);
     }
+    expect(existsSync(SOCKET)).toBe(false);
+  });
+
+  test.each([
+    ["the kernel's driver has", pairNvmeBdf, "the kernel's driver nvme has it"],
+    ["no driver has", smallBarBdf, "no driver has it"],
+  ])("refuses a function at once that %s", async (_, bdf, who) => {
+    const refused = await runChild(cli, "serve", "--socket", SOCKET, "--user", "0", eduBdf(), bdf());
+    expect(await refused.ended).toBe(1);
+    expect(refused.stderr).toContain(
+      `${bdf()} can't be lent: ${who}. Bind it to vfio-pci first: iova bind ${bdf()}`,
+    );
     expect(existsSync(SOCKET)).toBe(false);
   });
 });

@@ -367,6 +367,30 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(container.unmapAll()).toBe(BigInt(memory.sizeBytes));
   });
 
+  test("that a program unmaps by hand are unmapped once, and nobody else's are", () => {
+    using setup = openContainer(type);
+    const { container } = setup;
+    const mapper = new ContainerMapper(container);
+    using space = new DmaSpace(mapper);
+    using memory = MappedMemory.anonymous(PAGE);
+    const map = () => mapper.map(memory.address, PAGE, "read-write", undefined);
+    const at = map();
+    mapper.unmap(at, PAGE);
+    const hint = expect.stringContaining("nothing is mapped there");
+    expect(() => mapper.unmap(at, PAGE)).toThrow(sysError("VFIO_IOMMU_UNMAP_DMA", "ENOENT", { hint }));
+    // The address was freed once.
+    const mapped = [map(), map(), map()];
+    expect(new Set(mapped).size).toBe(3);
+    for (const each of mapped) mapper.unmap(each, PAGE);
+    // A buffer has it now, and keeps it.
+    using buffer = space.alloc(PAGE, { iova: at });
+    for (const sizeBytes of [PAGE, 2 * PAGE]) {
+      expect(() => mapper.unmap(at, sizeBytes)).toThrow(StateError);
+      expect(() => mapper.unmap(at, sizeBytes)).toThrow("only its close() may unmap it");
+    }
+    expect(container.unmapAll()).toBe(BigInt(buffer.sizeBytes));
+  });
+
   test("are refused beyond the kernel's limit of entries", () => {
     const limit = readFileSync(ENTRY_LIMIT, "utf8");
     writeFileSync(ENTRY_LIMIT, "2");

@@ -61,6 +61,26 @@ describe.each(byVariant(ioasVariants))("an address that the kernel chooses [%s]"
     }
   });
 
+  test("exists for each of 4096 mappings, and again for each that takes the place of another", () => {
+    using scene = new IoasScene(variant);
+    const { ioas } = scene;
+    const page = { address: buffer().address, sizeBytes: PAGE };
+    const places = Array.from({ length: 4096 }, () => ioas.map(page));
+    expect(new Set(places).size).toBe(4096);
+    const { ranges } = ioas.iovaRanges();
+    const isRight = (at: bigint): boolean =>
+      at % BigInt(PAGE) === 0n && ranges.some(({ start, last }) => at >= start && at < last);
+    expect(places.filter((at) => !isRight(at))).toEqual([]);
+    // Every second one leaves a hole of a page.
+    const [kept, gone] = [0, 1].map((odd) => places.filter((_, i) => i % 2 === odd));
+    for (const at of gone ?? []) expect(ioas.unmap(at, PAGE)).toBe(PAGE);
+    const others = Array.from({ length: 2048 }, () => ioas.map(page));
+    const all = [...(kept ?? []), ...others];
+    expect(new Set(all).size).toBe(4096);
+    for (const at of all) expect(ioas.unmap(at, PAGE)).toBe(PAGE);
+    expect(() => ioas.unmap(all[0] ?? 0n, PAGE)).toThrow(sysError("IOMMU_IOAS_UNMAP", "ENOENT"));
+  });
+
   test("doesn't exist when nearly everything is reserved [iommufd_ioas.reserved_overflow]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;

@@ -1,7 +1,7 @@
 /** AddressChooser, tested against a simulated kernel that other users share. */
 import { expect, test } from "vitest";
 import { Errno } from "../../../src/core/errno.js";
-import { SysError } from "../../../src/core/errors.js";
+import { ArgumentError, StateError, SysError } from "../../../src/core/errors.js";
 import { AddressChooser, type MapAttempt, type MappableAddresses } from "../../../src/dma/address-chooser.js";
 import { type IovaRange, iova } from "../../../src/dma/iova/address.js";
 import type { IovaPlacement } from "../../../src/dma/iova/allocator.js";
@@ -54,6 +54,23 @@ test("AddressChooser chooses another address if another user has mapped somethin
   kernel.mapped.add(FIRST).add(FIRST + 1);
   expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined)).toBe(FIRST + 2);
   expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined)).toBe(FIRST + 3);
+});
+
+test("AddressChooser refuses a range that a buffer of a tracked list touches, and no other", () => {
+  const chooser = new Kernel(63).chooser();
+  chooser.track({ closing: false, records: () => [{ iovaPage: 20, mappedBytes: 2 * PAGE }] });
+  const asked = (page: number, pages: number) => () =>
+    chooser.assertNoBuffer(BigInt(page * PAGE), pages * PAGE);
+  for (const [page, pages] of [
+    [20, 1],
+    [21, 1],
+    [19, 2],
+    [16, 40],
+  ] as const)
+    expect(asked(page, pages)).toThrow(/^a DMA buffer is mapped at iova 0x14000, and only its close\(\)/);
+  expect(asked(20, 1)).toThrow(StateError);
+  for (const page of [19, 22]) expect(asked(page, 1)).not.toThrow();
+  expect(() => chooser.assertNoBuffer(1n, 0)).toThrow(ArgumentError);
 });
 
 test("AddressChooser finds addresses that another user has released once it has no others", () => {

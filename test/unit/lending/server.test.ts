@@ -251,6 +251,7 @@ describe("descriptors from elsewhere", () => {
     [{ group: 0, deviceId: 1 }, 'no option "deviceId"'],
     [{ device: 0, group: 1 }, 'no option "group"'],
     [{ device: 0, deviceId: 1 }, "need the iommufd"],
+    [{ group: 0, iommu: "type1v2" }, "need the `container`"],
   ])("that can't be meant are an ArgumentError: %j", (descriptors, message) => {
     const [first] = listPciFunctions();
     // Without any function the address is what is wrong.

@@ -70,6 +70,26 @@ describe("a vector", () => {
     expect(String(await caught(line.vector.once({ timeoutMs: 1 })))).not.toContain("bus master");
   });
 
+  test("rejects once() of INTx at its limit, and says so if Interrupt Disable is set", async () => {
+    const hint =
+      "Interrupt Disable is set in the device's command register: set device.config.interruptDisable = false";
+    const { interrupts, vector, edu } = enable("intx");
+    expect(String(await caught(vector.once({ timeoutMs: 1 })))).not.toContain("Interrupt Disable");
+    device.config.interruptDisable = true;
+    edu.raise(1);
+    const error = await caught(vector.once({ timeoutMs: 1 }));
+    expect(error).toBeInstanceOf(TimeoutError);
+    expect(String(error)).toContain(hint);
+    device.config.interruptDisable = false;
+    expect(await vector.once({ timeoutMs: 60_000 })).toBe(1);
+    // The bit doesn't matter to messages.
+    interrupts.close();
+    device.config.interruptDisable = true;
+    expect(String(await caught(enable("msi").vector.once({ timeoutMs: 1 })))).not.toContain(
+      "Interrupt Disable",
+    );
+  });
+
   test("isn't taken away by a second enableInterrupts()", async () => {
     const { interrupts, vector, edu } = enable("msi");
     expect(() => device.enableInterrupts()).toThrow(BusyError);

@@ -1,5 +1,6 @@
 /** Rings of descriptors: positions, laps, and the ways in which a device tells that it is done with a slot. */
 import { describe, expect, test } from "vitest";
+import type { DmaBuffer } from "../../../src/dma/buffer.js";
 import { DmaSpace } from "../../../src/dma/space.js";
 import { bit, descriptorLayout, RingCursor, reg16, reg32, reg64 } from "../../../src/doors/pci.js";
 import { ArgumentError, ClosedError, DeviceGoneError, StateError } from "../../../src/index.js";
@@ -177,6 +178,22 @@ describe("a ring of descriptors", () => {
     expect(mapper.mapped.size).toBe(0);
     expect(ring.slots.id.read(0)).toBe(0);
     expect(() => ring.reset()).toThrow(ClosedError);
+  });
+
+  test.each<[string, filled: number, (space: DmaSpace, ring: { close(): void; buffer: DmaBuffer }) => void]>([
+    ["it was closed", 0, (_, ring) => ring.close()],
+    ["it was closed with filled slots", 2, (_, ring) => ring.close()],
+    ["it was closed while it was full", 3, (_, ring) => ring.close()],
+    ["its buffer was closed", 1, (_, ring) => ring.buffer.close()],
+    ["its space was closed", 1, (space) => space.close()],
+  ])("gives out no slot after %s: that is a ClosedError", (_, filled, close) => {
+    using space = new DmaSpace(new IdentityMapper());
+    const ring = Packet.ring(space, 4);
+    for (let i = 0; i < filled; i++) ring.push();
+    close(space, ring);
+    for (const step of [() => ring.push(), () => ring.peek(), () => ring.pop()])
+      expect(step).toThrow(ClosedError);
+    expect([ring.used, ring.free, ring.count]).toEqual([0, 0, 4]);
   });
 });
 

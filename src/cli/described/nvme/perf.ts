@@ -13,7 +13,7 @@ export const perfDescription = describe({
   usage: ["TARGET ... [-q DEPTH] [-o SIZE] [-w WORKLOAD] [-t SECONDS] ..."],
   text: [
     "Measures commands per second, their latency, and their CPU time, of one controller or several at once. Each queue has its own thread, which polls it without pause.",
-    "--verify writes the whole namespace first, or --size of it, compares each read with what was written, and reads all of it at the end.",
+    "--verify writes the whole namespace first, or --size of it, compares each read with what was written, and reads all of it at the end. It counts the blocks that are wrong, and ends with status 1 if there are any.",
     TARGET,
   ],
   offers: ["target", "nothing"],

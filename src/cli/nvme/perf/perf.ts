@@ -6,7 +6,7 @@ import { Worker } from "node:worker_threads";
 import { IovaError, UnsupportedError } from "../../../core/errors.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import type { Interrupts } from "../../../pci/interrupts.js";
-import { pinThread } from "../../../sys/numa.js";
+import { checkProcessors, pinThread } from "../../../sys/numa.js";
 import { perfDescription } from "../../described/nvme/perf.js";
 import { checkWritable, day } from "../../page.js";
 import { ProgressLine } from "../../progress.js";
@@ -20,7 +20,7 @@ import { LOOK_MS, PerfMonitor } from "./monitor.js";
 import { type PerfOptions, parsePerfOptions } from "./options.js";
 import { planOf } from "./plan.js";
 import { isReading, type PerfPlan } from "./queue.js";
-import { type PerfReport, perfHtml, perfJson, perfText } from "./report.js";
+import { hasWrongBlocks, type PerfReport, perfHtml, perfJson, perfText } from "./report.js";
 import { PerfRings } from "./rings.js";
 import { PerfRun } from "./run.js";
 import type { PerfWorkerData, PerfWorkerMessage, PerfWorkerResult } from "./worker.js";
@@ -37,6 +37,7 @@ interface Device {
 
 async function run(argv: readonly string[]): Promise<void> {
   const options = parsePerfOptions(argv);
+  checkProcessors(options.cpus);
   const writes = options.verify || !isReading(options.workload);
   if (options.html !== undefined) checkWritable(options.html);
   if (writes) {
@@ -53,6 +54,7 @@ async function run(argv: readonly string[]): Promise<void> {
       writeFileSync(options.html, perfHtml(report, day(new Date().toISOString())));
     if (options.json) printJson(perfJson(report));
     else print(perfText(report));
+    if (hasWrongBlocks(report)) process.exitCode = 1;
   });
 }
 

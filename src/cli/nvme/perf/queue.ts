@@ -10,6 +10,7 @@ import { SubmissionQueue } from "../../../nvme/queues/submission-queue.js";
 import { IoOpcode } from "../../../nvme/spec/opcodes.js";
 import { LatencyHistogram, wholeNs } from "./histogram.js";
 import type { PerfShape } from "./shape.js";
+import type { WrongBlocks } from "./wrong-blocks.js";
 
 export const workloads = ["read", "randread", "write", "randwrite", "rw", "randrw"] as const;
 export type Workload = (typeof workloads)[number];
@@ -141,6 +142,11 @@ export class PerfQueue {
 
   /** Bytes moved since the measurement began; undefined if all commands are of one size. */
   get bytes(): number | undefined {
+    return undefined;
+  }
+
+  /** Blocks that weren't what was written; undefined if data isn't verified. */
+  get wrong(): WrongBlocks | undefined {
     return undefined;
   }
 

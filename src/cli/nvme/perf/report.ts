@@ -10,6 +10,7 @@ import type { SteadyState } from "./monitor.js";
 import type { PerfOptions } from "./options.js";
 import { type PerfPlan, type PerfQueueSetup, Shared } from "./queue.js";
 import type { PerfWorkerResult } from "./worker.js";
+import { allWrong, type WrongBlocks, wrongText } from "./wrong-blocks.js";
 
 /** A controller's part of a run. */
 export interface MeasuredDevice {
@@ -52,6 +53,17 @@ function latencyOf(latencies: LatencyHistogram) {
     "p99.9": micro(latencies.percentileNs(0.999)),
     max: micro(latencies.maxNs),
   };
+}
+
+/** What was wrong on a controller; undefined if data isn't verified. */
+function wrongOf({ results }: MeasuredDevice): WrongBlocks | undefined {
+  const parts = results.flatMap(({ wrong }) => wrong ?? []);
+  return parts.length === 0 ? undefined : allWrong(parts);
+}
+
+/** Whether data that was read isn't what was written. */
+export function hasWrongBlocks({ devices }: PerfReport): boolean {
+  return devices.some((device) => (wrongOf(device)?.count ?? 0) > 0);
 }
 
 /** All results, under the names of the JSON. */
@@ -154,6 +166,15 @@ function lines(report: PerfReport, found: ReturnType<typeof summary>): [string, 
           each.target,
           `${each.iops.toFixed(0)} IOPS, ${each.mib.toFixed(2)} MiB/s, latency p99 ${micro(each.latencies.percentileNs(0.99)).toFixed(1)} us`,
         ])),
+    ...report.devices.flatMap((device) => {
+      const wrong = wrongOf(device);
+      if (wrong === undefined) return [];
+      const where = report.devices.length < 2 ? "" : ` of ${device.target}`;
+      return [
+        [`wrong blocks${where}`, String(wrong.count)],
+        ...wrong.first.map((each) => ["", wrongText(each)]),
+      ].map(([name = "", value = ""]): [string, string] => [name, value]);
+    }),
     ["CPU time per I/O", `${cpuPerIo.toFixed(3)} us`],
     ["garbage collection", `${gcMs.toFixed(1)} ms (${gcCount} times)`],
   ];
@@ -181,6 +202,12 @@ export function perfText(report: PerfReport): string {
   return [text, "", ...rowsText.map((row, at) => `${row}  ${bars[at]}`.trimEnd())].join("\n");
 }
 
+function wrongJson(device: MeasuredDevice | undefined): { readonly [key: string]: Json } {
+  const wrong = device === undefined ? undefined : wrongOf(device);
+  if (wrong === undefined) return {};
+  return { wrong_blocks: wrong.count, wrong: wrong.first.map((each) => ({ ...each })) };
+}
+
 export function perfJson(report: PerfReport): Json {
   const { options, devices } = report;
   const { seconds, ios, iops, mib, latencies, figures, kinds, series, steady, cpuPerIo, gcCount, gcMs } =
@@ -203,12 +230,13 @@ export function perfJson(report: PerfReport): Json {
     mib_per_second: round(mib, 3),
     latency_us: latencyOf(latencies),
     ...Object.fromEntries(kinds.map(({ kind, ...rest }) => [kind, rest])),
-    devices: figures.map((each) => ({
+    devices: figures.map((each, at) => ({
       target: each.target,
       backend: each.backend,
       iops: round(each.iops, 1),
       mib_per_second: round(each.mib, 3),
       latency_us: latencyOf(each.latencies),
+      ...wrongJson(devices[at]),
     })),
     steady_state: steady === undefined ? undefined : { ...steady },
     iops_over_time: series,

@@ -3,6 +3,7 @@ import { TimeoutError } from "../../../core/errors.js";
 import type { HistogramData } from "./histogram.js";
 import { PerfQueue, type PerfQueueSetup, Shared } from "./queue.js";
 import { ShapedQueue } from "./shaped-queue.js";
+import type { WrongBlocks } from "./wrong-blocks.js";
 
 /** Results of the measuring phase. */
 export interface PerfQueueResult {
@@ -11,6 +12,8 @@ export interface PerfQueueResult {
   readonly kinds: readonly HistogramData[];
   /** Bytes moved; undefined if all commands are of one size. */
   readonly bytes: number | undefined;
+  /** Blocks that weren't what was written; undefined if data isn't verified. */
+  readonly wrong: WrongBlocks | undefined;
   readonly seconds: number;
   /** CPU time of the whole process. */
   readonly cpuMicroseconds: number;
@@ -104,9 +107,9 @@ export class PerfRun {
   /** The results of a run that is done. */
   result(): PerfQueueResult {
     const { from, to, cpuMicroseconds } = this;
-    const { latencies, kinds, bytes } = this.queue;
+    const { latencies, kinds, bytes, wrong } = this.queue;
     const times = { seconds: (to - from) / 1000, cpuMicroseconds, from, to };
-    return { latencies: latencies.data, kinds: kinds.map(({ data }) => data), bytes, ...times };
+    return { latencies: latencies.data, kinds: kinds.map(({ data }) => data), bytes, wrong, ...times };
   }
 
   private enter(phase: Phase): void {

@@ -2,7 +2,6 @@
  * A queue of `iova nvme perf` whose commands differ from each other: reads and writes, several sizes, SGLs, metadata, protection
  * information, a rate, and data that is verified. It costs more CPU time for each command than {@link PerfQueue}.
  */
-import { NvmeProtocolError } from "../../../nvme/command/error.js";
 import { PSDT_SGL } from "../../../nvme/command/sgl.js";
 import { ProtectionInformation } from "../../../nvme/protection/information.js";
 import { writeIoEntry } from "../../../nvme/queues/submission-entry.js";
@@ -11,6 +10,7 @@ import { MPTR } from "../../../nvme/spec/queue-entries.js";
 import { LatencyHistogram, wholeNs } from "./histogram.js";
 import { PerfQueue, type PerfQueueSetup } from "./queue.js";
 import { type PerfShape, Prinfo } from "./shape.js";
+import { WrongBlockList, type WrongBlocks } from "./wrong-blocks.js";
 
 const NS_PER_MS = 1e6;
 const TWO_32 = 2 ** 32;
@@ -35,6 +35,7 @@ export class ShapedQueue extends PerfQueue {
   private readonly marks: Uint8Array;
   private readonly words: Uint32Array;
   private readonly information: ProtectionInformation | undefined;
+  private readonly wrongBlocks = new WrongBlockList();
   /** A pass over the range: what it does, and its next unit. */
   private pass: "fill" | "check" | undefined;
   private passAt = 0;
@@ -71,6 +72,10 @@ export class ShapedQueue extends PerfQueue {
 
   override get bytes(): number {
     return this.moved;
+  }
+
+  override get wrong(): WrongBlocks | undefined {
+    return this.shape.verify ? this.wrongBlocks.blocks : undefined;
   }
 
   override get isInPass(): boolean {
@@ -277,19 +282,18 @@ export class ShapedQueue extends PerfQueue {
     this.hostProtects?.generate(...this.bytesOf(slot), { referenceTag: this.referenceTag(lba) });
   }
 
-  /** Looks at the data of a command that is done. @throws NvmeProtocolError, NvmeError */
+  /** Looks at the data of a command that is done. @throws NvmeError: right data with wrong protection information */
   private finish(slot: number): void {
     const { shape, marks } = this;
     const blocks = this.blocksOf(slot);
     const lba = this.lbaOf(slot);
-    if (this.isWrite[slot] === 0) {
+    if (this.isWrite[slot] === 0 && (!shape.verify || this.pattern(slot, lba, true))) {
       this.hostProtects?.check(...this.bytesOf(slot), {
         referenceTag: this.referenceTag(lba),
         guard: (shape.prinfo & Prinfo.guard) !== 0,
         reference: (shape.prinfo & Prinfo.reference) !== 0,
         applicationTagMask: (shape.prinfo & Prinfo.application) === 0 ? 0 : 0xffff,
       });
-      if (shape.verify) this.pattern(slot, lba, true);
     }
     if (!shape.verify) return;
     const first = this.unit[slot] ?? 0;
@@ -297,8 +301,12 @@ export class ShapedQueue extends PerfQueue {
     for (let at = first; at < end; at++) marks[at] = (marks[at] ?? 0) & ~BUSY;
   }
 
-  /** Writes what blocks hold, which depends on their addresses and on how often they were written, or compares it. @throws NvmeProtocolError */
-  private pattern(slot: number, lba: number, compares: boolean): void {
+  /**
+   * Writes what blocks hold, which depends on their addresses and on how often they were written, or compares it.
+   * @returns whether all are right; notes those that aren't
+   */
+  private pattern(slot: number, lba: number, compares: boolean): boolean {
+    let isRight = true;
     const { words, marks, setup, shape } = this;
     const blocks = this.blocksOf(slot);
     const unit = this.unit[slot] ?? 0;
@@ -314,12 +322,13 @@ export class ShapedQueue extends PerfQueue {
         x ^= x << 5;
         if (!compares) words[at] = x;
         else if (((words[at] ?? 0) ^ x) !== 0) {
-          const [found, wanted] = [words[at] ?? 0, x >>> 0].map((word) => `0x${word.toString(16)}`);
-          throw new NvmeProtocolError(
-            `block ${lba + block} of namespace ${setup.plan.nsid} isn't what was written: ${found} at byte ${(at - from) * 4}, not ${wanted}`,
-          );
+          const byte = (at - from) * 4;
+          this.wrongBlocks.add({ lba: lba + block, byte, found: words[at] ?? 0, expected: x >>> 0 });
+          isRight = false;
+          break;
         }
       }
     }
+    return isRight;
   }
 }

@@ -228,7 +228,10 @@ describe("what a file can't do is refused", () => {
   test("namespaces with metadata or zones are no files", async () => {
     const withMetadata = await (await openController({ metadataBytes: 64 })).namespace(1);
     expect(() => withMetadata.openFile()).toThrow(UnsupportedError);
-    const zoned = await (await openController({ zoned: { zoneSizeBytes: MIB } })).zonedNamespace(1);
-    expect(() => zoned.openFile()).toThrow(UnsupportedError);
+    const controller = await openController({ zoned: { zoneSizeBytes: MIB } });
+    for (const zoned of [await controller.zonedNamespace(1), await controller.namespace(1)]) {
+      expect(() => zoned.openFile()).toThrow(UnsupportedError);
+      expect(() => zoned.openFile()).toThrow("is zoned, so it can't be written like a file");
+    }
   });
 });

@@ -1,8 +1,8 @@
 /** How the client unmaps memory: all at once, one buffer, or with the record of what was written. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
-import { VfioUserDevice, VfioUserDmaLogging } from "../../../../src/doors/vfio-user.js";
-import { ArgumentError, BusyError, ClosedError, PciDevice } from "../../../../src/index.js";
+import { VfioUserDevice, VfioUserDmaLogging, VfioUserMapper } from "../../../../src/doors/vfio-user.js";
+import { ArgumentError, BusyError, ClosedError, MappedMemory, PciDevice } from "../../../../src/index.js";
 import { VfioUserClient } from "../../../../src/vfio-user/client/client.js";
 import { VfioUserProtocolError } from "../../../../src/vfio-user/protocol/channel.js";
 import { Command, dmaUnmap, UNMAP_ALL } from "../../../../src/vfio-user/protocol/protocol.js";
@@ -80,6 +80,27 @@ describe("unmapping", () => {
     await server.tell({ command: Command.dmaUnmap, payload: new Uint8Array(24) });
     expect(() => loggingOf(device).closeDirty(buffer, PAGE)).toThrow(VfioUserProtocolError);
     device.close();
+  });
+});
+
+describe("unmapping by hand", () => {
+  let device: PciDevice;
+  useEmulatedEdu((made) => {
+    ({ device } = made);
+  });
+
+  test("happens once: again it is an error, and the address goes to one mapping only", () => {
+    const { mapper } = device.dma;
+    if (!(mapper instanceof VfioUserMapper)) throw new Error("not behind a socket");
+    using memory = MappedMemory.memfd(PAGE);
+    const map = () => mapper.mapFile(memory.fd, 0, PAGE, "read-write", undefined);
+    const at = map();
+    expect(() => mapper.unmap(at, 2 * PAGE)).toThrow("ENOENT");
+    mapper.unmap(at, PAGE);
+    expect(() => mapper.unmap(at, PAGE)).toThrow(/^VFIO_USER_DMA_UNMAP.*ENOENT.*no map\(\) made that range/);
+    const mapped = [map(), map(), map()];
+    expect(new Set(mapped).size).toBe(3);
+    for (const each of mapped) mapper.unmap(each, PAGE);
   });
 });
 
