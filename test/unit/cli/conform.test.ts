@@ -1,6 +1,6 @@
 /** `iova nvme conform` on the emulated controller: all checks pass, and each fault and oddity is found by the check it breaks. */
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -16,6 +16,7 @@ import {
   breakableRules,
   type OddControllerOptions,
 } from "../../../src/emulator/nvme/host/oddities.js";
+import { emulatedFirmware } from "../../../src/emulator/nvme/medium/firmware-image.js";
 import type { NvmeEmulatorOptions } from "../../../src/emulator/nvme/options.js";
 import { NvmeController, PciDevice } from "../../../src/index.js";
 import { MIB, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
@@ -25,11 +26,14 @@ useEmulatedNvme();
 
 const options: NvmeEmulatorOptions = {
   sizeBytes: 16 * MIB,
+  capacityBytes: 24 * MIB,
   cmbBytes: MIB,
   shortSelfTestMs: 50,
   powerStates: 4,
   sanitizeMs: 500,
 };
+
+const firmware = emulatedFirmware({ revision: "TESTED" });
 
 /** What the embedded controller has none of, without options: structures of Identify, MSI, queues in pieces. */
 const absent = [
@@ -43,12 +47,9 @@ const absent = [
   "a completion interrupts by msi",
 ];
 
-async function conformOn(
-  address: string,
-  { timeoutMs = 60_000, destroyData = false, only }: Partial<ConformOptions> = {},
-): Promise<CheckResult[]> {
+async function conformOn(address: string, more: Partial<ConformOptions> = {}): Promise<CheckResult[]> {
   using device = PciDevice.open(address);
-  return await conform(device, { timeoutMs, destroyData, only });
+  return await conform(device, { timeoutMs: 60_000, destroyData: false, firmware, ...more });
 }
 
 async function check(odd: OddControllerOptions, more: Partial<ConformOptions>): Promise<CheckResult[]> {
@@ -158,6 +159,30 @@ const moreFaults: readonly (readonly [FaultOptions, name: string, found: RegExp]
     "pages in the controller memory buffer",
     /differs/,
   ],
+  [
+    { ...success("io", 0x02), kind: "drop", nth: 20 },
+    "with the submission queue in the",
+    /command \d+: not within/,
+  ],
+  [
+    { ...success("io", 0x02), kind: "wrong-phase", nth: 20 },
+    "with the completion queue in the",
+    /has the phase of the last pass/,
+  ],
+  [
+    { ...success("io", 0x02), kind: "wrong-sqid", nth: 20 },
+    "with both queues in the",
+    /names submission queue/,
+  ],
+  [success("admin", 0x0d), "a namespace that is created is allocated", /the new namespace has the id 0/],
+  [success("admin", 0x0d), "a namespace of more than the free capacity", /got success/],
+  [success("admin", 0x0d), "a namespace of an LBA format that there isn't", /got success/],
+  [success("admin", 0x0d), "a deletion of namespace fffffff0h", /got success/],
+  [success("admin", 0x0d), "a deletion of namespace 00000000h", /got success/],
+  [success("admin", 0x15), "a namespace holds data while it is attached", /namespace 2 is not active/],
+  [success("admin", 0x15), "a namespace can't be attached twice", /got success/],
+  [success("admin", 0x10), "an image that the controller takes", /slot 2 is empty after the commit/],
+  [success("admin", 0x11), "the pieces of an image may come in any order", /Invalid Firmware Image/],
 ];
 
 function success(queue: "admin" | "io", opcode: number): FaultOptions {
@@ -207,6 +232,8 @@ const oddities: readonly (readonly [OddControllerOptions, name: string])[] = [
   [{ stripeLog2: 5 }, "a read of MDTS succeeds"],
   [{ oneCommand: true }, "fifteen reads at once"],
   [{ workingVectors: 2 }, "each vector interrupts for its queue"],
+  [{ workingVectors: 2 }, "a vector that its entry of the MSI-X table masks is pending"],
+  [{ workingVectors: 2 }, "a vector is pending while Function Mask of MSI-X is set"],
   [{ deadMsi: true }, "a completion interrupts by msi"],
   [{ refusesSgl: true }, "a read by an SGL data block"],
   [{ dmaBits: 46 }, "a read by an address above 4 GiB"],
@@ -270,6 +297,25 @@ describe("iova nvme conform", () => {
         },
       ]),
     });
+  });
+
+  test("puts an image of firmware into a spare slot, and refuses one that it can't send", async () => {
+    const { address } = await startController(options);
+    const file = join(folder, "firmware.bin");
+    const args = ["nvme", "conform", address, "--only", "an image that", "--firmware", file];
+    writeFileSync(file, firmware);
+    const early = await cli.run(args);
+    expect(early).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining("--firmware needs --destroy-data"),
+    });
+    const destroys = [...args, "--destroy-data", "--yes", "--force"];
+    const { status, stdout } = await cli.run(destroys);
+    expect(stdout).toContain("before its activation: slot 2 has TESTED");
+    expect(status).toBe(0);
+    writeFileSync(file, firmware.subarray(2));
+    const odd = await cli.run(destroys);
+    expect(odd).toMatchObject({ status: 2, stderr: expect.stringContaining("no multiple of 4") });
   });
 
   test("refuses to destroy data without a terminal to ask on", async () => {

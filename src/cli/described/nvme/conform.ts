@@ -14,7 +14,14 @@ export const conformDescription = describe({
   offers: ["target", "nothing"],
   options: {
     "destroy-data": flag(
-      "also check what overwrites blocks, formats, sanitizes, or resets the NVM subsystem",
+      "also check what overwrites blocks, formats, sanitizes, makes namespaces, or resets the NVM subsystem",
+    ),
+    firmware: value(
+      "FILE",
+      "with --destroy-data: an image that the controller takes, to be put into a spare slot",
+      {
+        offer: "file",
+      },
     ),
     only: value("TEXT", "only checks whose subject or name has this text"),
     html: value("FILE", "also write a page", { offer: "file" }),

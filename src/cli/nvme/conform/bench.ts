@@ -77,6 +77,14 @@ interface PairOptions {
   readonly priority?: number;
 }
 
+/** What the tester gives. */
+export interface GivenByTester {
+  /** The namespace for I/O. */
+  readonly nsid?: number | undefined;
+  /** An image that the controller takes as firmware. */
+  readonly firmware?: Uint8Array | undefined;
+}
+
 /** The namespace for I/O. */
 export interface Blocks {
   readonly nsid: number;
@@ -110,7 +118,7 @@ export class ConformBench implements Disposable {
     readonly device: PciDevice,
     /** Limit of each command. */
     readonly timeoutMs: number,
-    private readonly wantedNsid: number | undefined,
+    readonly given: GivenByTester = {},
   ) {
     this.raw = RawController.on(device);
     this.bar = device.bar(0);
@@ -371,7 +379,7 @@ export class ConformBench implements Disposable {
 
   /** The wanted namespace, or the first, if plain blocks can be read there. @throws NotApplicable, Broken */
   async blocks(): Promise<Blocks> {
-    const nsid = this.wantedNsid ?? (await this.firstNamespace());
+    const nsid = this.given.nsid ?? (await this.firstNamespace());
     needs(nsid !== 0, "there is no active namespace");
     const ns = identifyNamespace.decode(await this.identify(IdentifyCns.namespace, nsid));
     const format = ns.lbaf[(ns.flbas & 0xf) | (ns.nlbaf >= 16 ? ((ns.flbas >> 5) & 3) << 4 : 0)];

@@ -6,6 +6,7 @@ import { parseCommandLine } from "../../command-line.js";
 import { conformDescription } from "../../described/nvme/conform.js";
 import { print } from "../../terminal.js";
 import { controllerOptions, namespaceOption, targetOperand, wantsJson } from "../arguments.js";
+import { Arguments } from "../command.js";
 import { assertCanConfirm, confirm } from "../confirm.js";
 import { assertBound, withController } from "../open.js";
 import { printJson } from "../output.js";
@@ -16,6 +17,16 @@ import { conform as runChecks } from "./run.js";
 
 const TIMEOUT_MS = 10_000;
 
+/** The bytes of --firmware. @throws ConfigError, IovaError */
+async function imageOf(values: Readonly<Record<string, unknown>>): Promise<Uint8Array | undefined> {
+  const args = new Arguments<"firmware">("conform", "", values, conformDescription.options);
+  const image = await args.file("firmware");
+  if (image === undefined) return undefined;
+  if (values["destroy-data"] !== true) throw args.wrong("--firmware needs --destroy-data");
+  if (image.length % 4 === 0) return image;
+  throw args.wrong(`--firmware: the image has ${image.length} bytes, no multiple of 4`);
+}
+
 async function run(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommandLine(conformDescription, argv);
   const target = targetOperand("conform", positionals);
@@ -23,6 +34,7 @@ async function run(argv: readonly string[]): Promise<void> {
   const nsid = namespaceOption("conform", values["namespace-id"]);
   const { timeoutMs = TIMEOUT_MS, ...open } = controllerOptions("conform", values);
   const destroyData = values["destroy-data"] === true;
+  const firmware = await imageOf(values);
   if (destroyData) {
     const [yes, force] = [values.yes === true, values.force === true];
     assertCanConfirm("conform --destroy-data", yes);
@@ -32,7 +44,7 @@ async function run(argv: readonly string[]): Promise<void> {
         await assertUnused(nvme, nsid ?? "all", force);
         await confirm(
           nvme,
-          "This overwrites, formats and sanitizes: all data of the NVM subsystem is lost",
+          "This overwrites, formats, sanitizes and makes namespaces: all data of the NVM subsystem is lost",
           yes,
         );
       });
@@ -45,7 +57,7 @@ async function run(argv: readonly string[]): Promise<void> {
   });
   // A wrong class code is a result, so only what isn't a storage controller is refused.
   assertNvme(device, device.function.classCode >>> 16 === 1);
-  const options = { timeoutMs, destroyData, nsid, only: values.only };
+  const options = { timeoutMs, destroyData, nsid, firmware, only: values.only };
   const results = await runChecks(device, options, (result) => json || print(resultLine(result)));
   const report = { target, results };
   if (values.html !== undefined) writeFileSync(values.html, reportHtml(report));

@@ -1,16 +1,22 @@
 /** Runs the checks of `iova nvme conform` one after the other, each on a controller that works. */
 import { IovaError } from "../../../core/errors.js";
 import type { PciDevice } from "../../../pci/device.js";
-import { ConformBench } from "./bench.js";
+import { ConformBench, type GivenByTester } from "./bench.js";
 import type { Check, Subject } from "./check.js";
+import { aborts } from "./checks/aborts.js";
 import { admin } from "./checks/admin.js";
+import { features } from "./checks/features.js";
+import { firmware } from "./checks/firmware.js";
+import { format } from "./checks/format.js";
+import { identifyPages } from "./checks/identify-pages.js";
 import { interrupts } from "./checks/interrupts.js";
 import { io } from "./checks/io.js";
-import { media } from "./checks/media.js";
+import { logPages } from "./checks/log-pages.js";
+import { namespaces } from "./checks/namespaces.js";
 import { queues } from "./checks/queues.js";
 import { registers } from "./checks/registers.js";
 import { reset } from "./checks/reset.js";
-import { structuresAndFields } from "./checks/structures.js";
+import { sanitize } from "./checks/sanitize.js";
 import { NotApplicable } from "./findings.js";
 
 /** All checks by subject. */
@@ -19,10 +25,16 @@ export const subjects: readonly Subject[] = [
   reset,
   queues,
   admin,
-  structuresAndFields,
+  identifyPages,
+  logPages,
+  features,
+  aborts,
   io,
   interrupts,
-  media,
+  format,
+  sanitize,
+  namespaces,
+  firmware,
 ];
 
 /** What became of a check. */
@@ -35,11 +47,10 @@ export interface CheckResult {
   readonly found: string | undefined;
 }
 
-export interface ConformOptions {
+export interface ConformOptions extends GivenByTester {
   /** Limit of each command, in milliseconds. */
   readonly timeoutMs: number;
   readonly destroyData: boolean;
-  readonly nsid?: number | undefined;
   /** Only checks whose subject or name has this text. */
   readonly only?: string | undefined;
 }
@@ -51,10 +62,10 @@ export interface ConformOptions {
  */
 export async function conform(
   device: PciDevice,
-  { timeoutMs, destroyData, nsid, only = "" }: ConformOptions,
+  { timeoutMs, destroyData, only = "", ...given }: ConformOptions,
   onResult: (result: CheckResult) => void = () => {},
 ): Promise<CheckResult[]> {
-  using bench = new ConformBench(device, timeoutMs, nsid);
+  using bench = new ConformBench(device, timeoutMs, given);
   const results: CheckResult[] = [];
   for (const { subject, checks } of subjects) {
     for (const check of checks) {

@@ -13,6 +13,7 @@ import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { ConformBench, Queue } from "../bench.js";
 import { subjectOf } from "../check.js";
 import { expect, needs } from "../findings.js";
+import { bufferQueues } from "./buffer-queues.js";
 import { readLog } from "./logs-and-features.js";
 
 const CREATE_CQ = "Base: Create I/O Completion Queue command";
@@ -432,4 +433,5 @@ export const queues = subjectOf("queues", [
       }
     },
   ],
+  ...bufferQueues,
 ]);

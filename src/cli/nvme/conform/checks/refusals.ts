@@ -1,3 +1,4 @@
+/** Rows of commands that must be refused. */
 import type { Oncs } from "../../../../nvme/spec/capabilities.js";
 import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { Blocks, ConformBench, Fields } from "../bench.js";
@@ -28,3 +29,19 @@ export const refusals = (opcode: number, name: string, needed?: keyof typeof Onc
         },
       ] as const,
   );
+
+/** A check of an admin command that must be refused. */
+export const refused = (
+  what: string,
+  section: string,
+  fields: (bench: ConformBench) => Promise<Fields> | Fields,
+  ...expected: readonly number[]
+) =>
+  [
+    `${what} is refused`,
+    section,
+    async (bench: ConformBench) => {
+      await bench.start();
+      await bench.fails(await bench.admin(), await fields(bench), ...expected);
+    },
+  ] as const;
