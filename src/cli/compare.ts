@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { ConfigError, IovaError } from "../core/errors.js";
 import { Problems, read } from "../core/options.js";
-import { parseBdf } from "../pci/bdf.js";
+import { parseBdf } from "../pci/address/bdf.js";
 import { parseCommandLine } from "./command-line.js";
 import { compare } from "./compare/compare.js";
 import { renderHtml } from "./compare/html.js";

@@ -15,9 +15,9 @@ export {
   type LoanEvent,
   type RefusalEvent,
 } from "../lending/server/server.js";
+export { parseBdf } from "../pci/address/bdf.js";
 export type { CdevDescriptors, DeviceDescriptors, GroupDescriptors } from "../pci/backends/given.js";
 export { Bar } from "../pci/bar.js";
-export { parseBdf } from "../pci/bdf.js";
 export {
   type AsyncBindOptions,
   type AsyncUnbindOptions,

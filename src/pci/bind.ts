@@ -9,7 +9,8 @@ import { BusyError, IovaError, SysError, UnsupportedError } from "../core/errors
 import type { Lease, Release } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { checkSignal } from "../core/listeners.js";
-import { parseBdf } from "./bdf.js";
+import { parseBdf } from "./address/bdf.js";
+import { devicePath } from "./address/device-path.js";
 import {
   doBeside,
   doNow,
@@ -20,7 +21,7 @@ import {
 } from "./steps/kernel-steps.js";
 import { lockFunction } from "./steps/lock.js";
 import { BindingClaim, type Restoration } from "./steps/restoration.js";
-import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
+import { driverOf, virtualFunctionsOf } from "./sysfs.js";
 import { holdersOf, holdersText, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage/holders.js";
 import { usersOf } from "./usage/users.js";
 import { assertVfio, chosenDriver, isVfioBound, provideDriver, VFIO_PCI } from "./vfio-driver.js";

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { checkBytes, checkInteger, checkString } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import { kernelBytes } from "../sys/kernel-files.js";
+import { devicePath } from "./address/device-path.js";
 import { ConfigReader } from "./config-reader.js";
-import { devicePath } from "./sysfs.js";
 
 const HEADER_BYTES = 0x40;
 const MAX_BYTES = 0x1000;

@@ -2,9 +2,8 @@
 import { join } from "node:path";
 import { ArgumentError } from "../core/errors.js";
 import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js";
-import { parseBdf } from "./bdf.js";
-
-const DEVICES = "/sys/bus/pci/devices";
+import { parseBdf } from "./address/bdf.js";
+import { DEVICES, devicePath, noSuchDevice } from "./address/device-path.js";
 
 // include/linux/ioport.h, third column of a device's `resource` file
 const IORESOURCE_IO = 0x100;
@@ -61,18 +60,6 @@ export interface PciFunction {
   readonly maxVirtualFunctions: number;
   /** Addresses of the virtual functions that it has now, in the order of their numbers. */
   readonly virtualFunctions: readonly string[];
-}
-
-/** Path of a function in sysfs. @throws ArgumentError: malformed, or no such device */
-export function devicePath(bdf: string): string {
-  const path = findPath(bdf);
-  if (path === undefined) throw noSuchDevice(bdf);
-  return path;
-}
-
-function findPath(bdf: string): string | undefined {
-  const path = join(DEVICES, parseBdf(bdf));
-  return kernelText(join(path, "vendor")) === undefined ? undefined : path;
 }
 
 /** What `look` returns of a function that was listed; undefined if the function has gone since. */
@@ -139,10 +126,6 @@ export function readPciFunction(bdf: string): PciFunction {
   const found = findPciFunction(bdf);
   if (found === undefined) throw noSuchDevice(bdf);
   return found;
-}
-
-function noSuchDevice(bdf: string): ArgumentError {
-  return new ArgumentError(`there is no PCI device ${bdf}`);
 }
 
 /** Name of the driver a function is bound to. @throws ArgumentError */

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { checkString } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js";
-import { parseBdf } from "./bdf.js";
+import { parseBdf } from "./address/bdf.js";
+import { devicePath } from "./address/device-path.js";
 import type { KernelSteps, StepLimits } from "./steps/kernel-steps.js";
 import { variantModule } from "./steps/modalias.js";
 import { loadModule } from "./steps/modprobe.js";
-import { devicePath } from "./sysfs.js";
 
 export const VFIO_PCI = "vfio-pci";
 

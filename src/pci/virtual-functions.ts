@@ -9,7 +9,7 @@ import { ArgumentError, BusyError, SysError, UnsupportedError } from "../core/er
 import { Resource } from "../core/lifetime/resource.js";
 import { kernelText } from "../sys/kernel-files.js";
 import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
-import { parseBdf } from "./bdf.js";
+import { parseBdf } from "./address/bdf.js";
 import { BindError, bindToVfioAsync } from "./bind.js";
 import { refusalHint, StepWait } from "./steps/kernel-steps.js";
 import { driverOf, ifThere, readPciFunction, virtualFunctionsOf } from "./sysfs.js";

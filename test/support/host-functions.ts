@@ -1,5 +1,5 @@
 /** PCI functions of the machine that runs the tests: calls with made-up values must not bind, reset or remove them. */
-import { parseBdf } from "../../src/pci/bdf.js";
+import { parseBdf } from "../../src/pci/address/bdf.js";
 import { findPciFunction } from "../../src/pci/sysfs.js";
 
 /** An address that belongs to no function of this machine. @param domain the first PCI domain that is tried */

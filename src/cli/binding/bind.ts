@@ -5,7 +5,7 @@ import {
   endPersistentBinding,
   planPersistentBinding,
 } from "../../host/persistent-binding.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import { bindToVfio } from "../../pci/bind.js";
 import type { PciFunction } from "../../pci/sysfs.js";
 import { usersOf } from "../../pci/usage/users.js";

@@ -1,6 +1,6 @@
 /** `iova unbind`: several functions, of which all are given back or none. */
 import { listPersistentBindings } from "../../host/persistent-binding.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import { bindToVfio, unbindFromVfio } from "../../pci/bind.js";
 import { driverOf } from "../../pci/sysfs.js";
 import { isVfioBound } from "../../pci/vfio-driver.js";

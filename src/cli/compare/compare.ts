@@ -5,7 +5,7 @@
 
 import { BusyError, IovaError, UnsupportedError } from "../../core/errors.js";
 import { NVME_CLASS } from "../../nvme/class-code.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import { driverOf, listPciFunctions, type PciFunction, readPciFunction } from "../../pci/sysfs.js";
 import { holdersText, vfioHolders } from "../../pci/usage/holders.js";
 import { MappedMemory } from "../../sys/memory.js";

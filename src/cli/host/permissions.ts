@@ -5,7 +5,7 @@ import {
   planPermissions,
   revokePermissions,
 } from "../../host/permissions.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import { parseCommandLine, usageError } from "../command-line.js";
 import { permissionsDescription } from "../described/permissions.js";
 import { interruptible } from "../interruptible.js";

@@ -3,7 +3,7 @@ import { HostRoot } from "../../host/facts/root.js";
 import { HostNames } from "../../host/facts/users.js";
 import type { LendingRule } from "../../lending/server/rules.js";
 import { DeviceServer, type LendingEvent } from "../../lending/server/server.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import { readPciFunction } from "../../pci/sysfs.js";
 import { parseCommandLine, usageError } from "../command-line.js";
 import { serveDescription } from "../described/serve.js";

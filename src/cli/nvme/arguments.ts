@@ -2,7 +2,7 @@
 import type { ConfigError } from "../../core/errors.js";
 import { parseServed, SERVED } from "../../lending/address.js";
 import { type NvmeQuirkChoice, parseQuirkChoice } from "../../nvme/quirks/quirks.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import { allBackendNames, type BackendName } from "../../pci/open.js";
 import type { VfioUserOptions } from "../../vfio-user/client/options.js";
 import { usageError } from "../command-line.js";

@@ -1,6 +1,6 @@
 /** A PCI function: its driver, its IOMMU group with who drives each member, resets, power, and who uses it. */
 import { ArgumentError } from "../../core/errors.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import { ConfigSnapshot } from "../../pci/config-snapshot.js";
 import { type VfioHolder, vfioHolders } from "../../pci/usage/holders.js";
 import { usersOf } from "../../pci/usage/users.js";

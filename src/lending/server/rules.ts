@@ -2,7 +2,7 @@
 import { checkArray, checkInteger, checkKeys, checkObject } from "../../core/check.js";
 import { Errno } from "../../core/errno.js";
 import { ArgumentError, SysError } from "../../core/errors.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import type { Peer } from "../../sys/unix-socket.js";
 
 /** Which functions some users may borrow. Root may borrow all that a rule names. */

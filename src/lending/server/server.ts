@@ -11,7 +11,7 @@ import {
 import { BusyError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
-import { parseBdf } from "../../pci/bdf.js";
+import { parseBdf } from "../../pci/address/bdf.js";
 import { readPciFunction } from "../../pci/sysfs.js";
 import { type Peer, UnixListener, type UnixSocket, watchConnections } from "../../sys/unix-socket.js";
 import type { Watch } from "../../sys/watch.js";

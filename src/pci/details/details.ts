@@ -3,11 +3,11 @@ import { release as kernelRelease } from "node:os";
 import { join } from "node:path";
 import { SysError } from "../../core/errors.js";
 import { kernelBytes, kernelLinkName, kernelNames, kernelText } from "../../sys/kernel-files.js";
-import { parseBdf } from "../bdf.js";
+import { parseBdf } from "../address/bdf.js";
+import { devicePath } from "../address/device-path.js";
 import type { ConfigReader } from "../config-reader.js";
 import { ConfigSnapshot } from "../config-snapshot.js";
 import { claimingModules } from "../steps/modalias.js";
-import { devicePath } from "../sysfs.js";
 import { type PciRegions, regionsOf } from "./regions.js";
 import { MAX_VPD_BYTES, type PciVpd, parseVpd } from "./vpd.js";
 

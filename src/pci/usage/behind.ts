@@ -1,6 +1,6 @@
 /** Devices that the kernel made of a PCI function. */
 import { kernelNames, kernelRealPath, kernelText } from "../../sys/kernel-files.js";
-import { devicePath } from "../sysfs.js";
+import { devicePath } from "../address/device-path.js";
 
 /** Names in a folder of the kernel; none if it isn't there. */
 export const list = (path: string): string[] => kernelNames(path) ?? [];

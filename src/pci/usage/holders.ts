@@ -2,7 +2,7 @@
 import { readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { kernelLinkName } from "../../sys/kernel-files.js";
-import { devicePath } from "../sysfs.js";
+import { devicePath } from "../address/device-path.js";
 import { list, text } from "./behind.js";
 
 /** A process that has a node open. */

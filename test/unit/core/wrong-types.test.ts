@@ -50,8 +50,8 @@ import { checkCommandOptions } from "../../../src/nvme/command/command-options.j
 import { crc16, crc32c, crc64 } from "../../../src/nvme/protection/crc.js";
 import { checkRing } from "../../../src/nvme/queues/ring-memory.js";
 import { hostBehavior } from "../../../src/nvme/spec/features.js";
+import { parseBdf } from "../../../src/pci/address/bdf.js";
 import { Bar } from "../../../src/pci/bar.js";
-import { parseBdf } from "../../../src/pci/bdf.js";
 import { ConfigSpace } from "../../../src/pci/config-space.js";
 import { parseVpd } from "../../../src/pci/details/vpd.js";
 import { PciDevice } from "../../../src/pci/device.js";

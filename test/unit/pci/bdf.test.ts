@@ -1,7 +1,7 @@
 /** parseBdf(): PCI addresses as text. */
 import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../src/core/errors.js";
-import { parseBdf } from "../../../src/pci/bdf.js";
+import { parseBdf } from "../../../src/pci/address/bdf.js";
 
 describe("parseBdf()", () => {
   test.each([

@@ -1,13 +1,8 @@
 /** PCI functions in sysfs: their BARs, and the list of the functions of this host. */
 import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../src/core/errors.js";
-import {
-  devicePath,
-  driverOf,
-  listPciFunctions,
-  parseBars,
-  readPciFunction,
-} from "../../../src/pci/sysfs.js";
+import { devicePath } from "../../../src/pci/address/device-path.js";
+import { driverOf, listPciFunctions, parseBars, readPciFunction } from "../../../src/pci/sysfs.js";
 
 /** Lines of a `resource` file: six BARs, then ROM and bridge windows, which are not BARs. */
 function resource(...lines: string[]): string {

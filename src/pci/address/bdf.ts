@@ -1,6 +1,6 @@
 /** Addresses of PCI functions: domain:bus:device.function. */
-import { show } from "../core/check.js";
-import { ArgumentError } from "../core/errors.js";
+import { show } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
 
 const BDF = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/i;
 
