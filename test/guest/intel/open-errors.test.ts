@@ -127,6 +127,8 @@ describe("the second function of a group that is open", () => {
     const all = bindGroup(pairNvmeBdf());
     try {
       const [other = ""] = groupMembers(pairNvmeBdf()).filter((member) => member !== pairNvmeBdf());
+      // It has no driver, so binding the group leaves it.
+      using _other = bindToVfio(other);
       using first = PciDevice.open(pairNvmeBdf(), { backend: "iommufd" });
       const error = await caught(() => PciDevice.open(other, { backend: "iommufd" }));
       expect(error).toMatchObject({ syscall: "VFIO_DEVICE_BIND_IOMMUFD", code: "EPERM" });
