@@ -332,7 +332,10 @@ describe("bindToVfio of a function that the kernel uses", () => {
     const disk = await kernelDisk(nvmeBdf());
     const fd = openSync(disk, constants.O_RDONLY | constants.O_EXCL);
     try {
-      expectRefused(nvmeBdf(), `${disk} is in use`);
+      const [claim = "", open = ""] = usersOf(nvmeBdf());
+      expect(claim).toBe(`${disk} is in use`);
+      expect(open).toMatch(new RegExp(`^process ${process.pid} \\(.*\\) has ${disk} open$`));
+      expectRefused(nvmeBdf(), claim, open);
     } finally {
       closeSync(fd);
     }
