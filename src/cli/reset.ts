@@ -5,7 +5,7 @@ import { BusyError, SysError, UnsupportedError } from "../core/errors.js";
 import { refusalHint, StepWait } from "../pci/steps/kernel-steps.js";
 import { ifThere, readPciFunction } from "../pci/sysfs.js";
 import { holdersText, vfioHolders, virtualFunctionHolders } from "../pci/usage/holders.js";
-import { usersOf } from "../pci/usage/users.js";
+import { usersSearch } from "../pci/usage/users.js";
 import { isVfioBound } from "../pci/vfio-driver.js";
 import { kernelText } from "../sys/kernel-files.js";
 import { writeWithin } from "../sys/kernel-wait.js";
@@ -64,6 +64,7 @@ function methodsOf(path: string): string[] {
 /** @throws BusyError */
 function assertUnused(bdf: string, vfs: readonly string[]): void {
   const holders = isVfioBound(bdf) ? vfioHolders(bdf) : [];
+  const usersOf = usersSearch();
   const users = [
     ...usersOf(bdf),
     ...(holders.length === 0 ? [] : [`open in ${holdersText(holders)}`]),

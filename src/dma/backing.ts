@@ -1,7 +1,7 @@
 /** Allocates memory for a device, with the chosen kind of pages. */
 import { checkLength, show } from "../core/check.js";
 import { ArgumentError, SysError } from "../core/errors.js";
-import { transparentHugePageBytes } from "../sys/huge-pages.js";
+import { HUGE_PAGE_SIZES, transparentHugePageBytes } from "../sys/huge-pages.js";
 import { MappedMemory } from "../sys/memory.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 
@@ -38,8 +38,6 @@ export const backingOptions: readonly (keyof BackingOptions)[] = [
   "lock",
 ];
 
-/** Sizes of explicit huge pages that `best` tries, largest first. */
-const HUGE_PAGES = [1024 * 1024 * 1024, 2 * 1024 * 1024];
 /** `best` wastes at most this part of the requested size. */
 const MAX_WASTE = 1 / 8;
 
@@ -77,7 +75,7 @@ function bestOf(
   make: (hugePageBytes?: number, transparent?: boolean) => MappedMemory,
   shared: boolean,
 ): MappedMemory {
-  for (const pageBytes of HUGE_PAGES) {
+  for (const pageBytes of HUGE_PAGE_SIZES.toReversed()) {
     const waste = Math.ceil(sizeBytes / pageBytes) * pageBytes - sizeBytes;
     if (waste > sizeBytes * MAX_WASTE || pageBytes <= PAGE_SIZE) continue;
     try {

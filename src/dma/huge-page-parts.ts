@@ -3,6 +3,7 @@
  *
  * Each part of a page is given out once, so that a stale view never sees its successor. A page is freed with its last part.
  */
+import { HUGE_PAGE_SIZES } from "../sys/huge-pages.js";
 import { MappedMemory } from "../sys/memory.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaAccess } from "./access.js";
@@ -10,9 +11,6 @@ import { iova } from "./iova/address.js";
 import type { IovaPlacement } from "./iova/allocator.js";
 import type { BufferMemory, MappedBytes } from "./mapper.js";
 import { checkPlacement, type PhysicalMappings, type Pinned } from "./physical.js";
-
-/** Sizes of the pages, smallest first. */
-const PAGE_KINDS = [2 ** 21, 2 ** 30];
 
 /** Pins memory for devices with this access. @throws SysError, UnsupportedError; with nothing pinned */
 type Pin = (address: number, sizeBytes: number, access: DmaAccess) => Pinned;
@@ -50,7 +48,7 @@ export class HugePageParts implements BufferMemory {
     placement: IovaPlacement,
   ): MappedBytes | undefined {
     const roundedBytes = Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
-    const kinds = PAGE_KINDS.filter((pageBytes) => roundedBytes <= pageBytes);
+    const kinds = HUGE_PAGE_SIZES.filter((pageBytes) => roundedBytes <= pageBytes);
     if (fixed !== undefined || kinds.length === 0) return undefined;
     const found = this.find(roundedBytes, access, placement);
     if (found !== undefined) return this.cut(found.page, found.offset, roundedBytes);

@@ -11,6 +11,7 @@ import {
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { append } from "../core/lists.js";
+import { HUGE_PAGE_SIZES } from "../sys/huge-pages.js";
 import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
 import { checkAccess, type DmaAccess, joinedAccess } from "./access.js";
@@ -73,8 +74,6 @@ export type DmaPart = DmaBuffer | NodeJS.ArrayBufferView;
 /** Fewest address bits of a device: with fewer, the only page is page 0, which is never used. */
 const MIN_ADDRESS_BITS = 13;
 const MAX_ADDRESS_BITS = 64;
-/** Sizes of huge pages that memory without an IOMMU is taken from, smallest first. */
-const HUGE_PAGES = [2 ** 21, 2 ** 30];
 
 /** @throws ArgumentError @internal */
 export function checkAddressBits(bits: number): number {
@@ -341,7 +340,7 @@ export class DmaSpace extends Resource {
     const small = sizeBytes > PAGE_SIZE ? [by("base"), by("transparent")] : [by("base")];
     // Buffers share huge pages where nothing special is asked for.
     const shared = (): DmaBuffer | undefined => this.allocShared(sizeBytes, options, site);
-    const alone = HUGE_PAGES.filter((pageBytes) => sizeBytes <= pageBytes).map(by);
+    const alone = HUGE_PAGE_SIZES.filter((pageBytes) => sizeBytes <= pageBytes).map(by);
     const huge = isOrdinary(options) && this.mapper.extensions?.buffers !== undefined ? [shared] : alone;
     let failure: unknown;
     for (const [i, attempt] of [...small, ...huge].entries()) {

@@ -3,6 +3,7 @@ import { checkArray, checkBoolean, checkKeys, checkMembers, checkObject } from "
 import { append } from "../core/lists.js";
 import { type ChangeList, listChanges } from "./changes/changes.js";
 import { placesOf, type RecordOptions } from "./changes/options.js";
+import { isOwnUndo } from "./changes/take-back.js";
 import type { CheckResult, CommandStep, FileStep, Fix } from "./checks/check.js";
 import type { DoctorReport } from "./doctor.js";
 import { HostRoot } from "./facts/root.js";
@@ -81,15 +82,15 @@ function newSteps(
   steps: readonly (CommandStep | FileStep)[],
   known: Set<string>,
 ): (CommandStep | FileStep)[] {
-  const added = steps.filter((step) => isRefresh(step) || !known.has(JSON.stringify(step)));
-  if (added.every(isRefresh) && steps.every((step) => known.has(JSON.stringify(step)))) return [];
+  const isKnown = (step: CommandStep | FileStep): boolean => known.has(JSON.stringify(step));
+  if (steps.every(isKnown)) return [];
+  const added = steps.filter((step) => !isKnown(step) || isRefresh(step));
   for (const step of added) known.add(JSON.stringify(step));
   return added;
 }
 
-/** A command that is its own undo brings something up to date. */
 function isRefresh(step: CommandStep | FileStep): boolean {
-  return step.kind === "command" && step.undo?.join("\0") === step.argv.join("\0");
+  return step.kind === "command" && isOwnUndo(step.argv, step.undo);
 }
 
 /** A report may have been read from a file. @throws ArgumentError */

@@ -14,7 +14,7 @@ import { BindError, bindToVfioAsync } from "./bind.js";
 import { refusalHint, StepWait } from "./steps/kernel-steps.js";
 import { driverOf, ifThere, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
 import { holdersText, type VfioHolder, virtualFunctionHolders } from "./usage/holders.js";
-import { usersOf } from "./usage/users.js";
+import { usersSearch } from "./usage/users.js";
 import { VFIO_PCI } from "./vfio-driver.js";
 
 const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
@@ -233,6 +233,7 @@ function assertUnused(
   openedBelow: ReadonlySet<string> = new Set(),
 ): void {
   const present = vfs.filter((vf) => existsSync(`/sys/bus/pci/devices/${vf}`));
+  const usersOf = usersSearch();
   const users = [
     ...openText(virtualFunctionHolders(pf, present, openedBelow)),
     ...present.flatMap((vf) => ifThere(() => usersOf(vf))?.map((user) => `${vf}: ${user}`) ?? []),

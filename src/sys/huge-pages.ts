@@ -2,6 +2,9 @@
 import { readFileSync } from "node:fs";
 import { kernelText } from "./kernel-files.js";
 
+/** Sizes of explicit huge pages that are chosen without being asked for, smallest first. */
+export const HUGE_PAGE_SIZES: readonly number[] = [2 ** 21, 2 ** 30];
+
 function pool(pageBytes: number): string {
   return `/sys/kernel/mm/hugepages/hugepages-${pageBytes / 1024}kB`;
 }

@@ -8,7 +8,7 @@ import {
 import { parseBdf } from "../../pci/address/bdf.js";
 import { bindToVfio } from "../../pci/bind.js";
 import type { PciFunction } from "../../pci/sysfs.js";
-import { usersOf } from "../../pci/usage/users.js";
+import { usersSearch } from "../../pci/usage/users.js";
 import { vfioDriverFor } from "../../pci/vfio-driver.js";
 import { parseCommandLine, stepTimeoutOf, usageError } from "../command-line.js";
 import { bindDescription } from "../described/bind.js";
@@ -86,6 +86,7 @@ function resultText({ bdf, before, driver, module, bound }: Bound): string {
 
 /** Before anything is changed. @throws BusyError that names every user */
 function assertFree(functions: readonly PciFunction[]): void {
+  const usersOf = usersSearch();
   const users = functions.flatMap(({ bdf }) => usersOf(bdf).map((user) => `${bdf}: ${user}`));
   if (users.length > 0) throw new BusyError(`nothing is bound: ${users.join("; ")}`);
 }

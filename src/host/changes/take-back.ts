@@ -17,8 +17,12 @@ export interface TakeBackOptions {
 }
 
 /** A command that is its own undo brings something up to date, such as a boot loader's configuration. */
+export function isOwnUndo(argv: readonly string[], undo: readonly string[] | null | undefined): boolean {
+  return undo?.join("\0") === argv.join("\0");
+}
+
 function isRefresh({ undo }: RecordedStep): boolean {
-  return undo.kind === "command" && undo.undo !== null && undo.undo.join("\0") === undo.argv.join("\0");
+  return undo.kind === "command" && isOwnUndo(undo.argv, undo.undo);
 }
 
 /** Steps in the order in which they are taken back. What brings up to date comes after what it reads. */

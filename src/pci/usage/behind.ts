@@ -9,20 +9,32 @@ export const text = (path: string): string => kernelText(path) ?? "";
 
 /** Devices of a class below a function, directly or (virtio, USB) through other devices. */
 export function devicesBehind(bdf: string, className: string): string[] {
-  return linksBehind(bdf, `/sys/class/${className}`);
+  return behind(bdf, devicesIn(`/sys/class/${className}`));
+}
+
+/** Devices of the kernel, and where sysfs has each. */
+export type Devices = ReadonlyMap<string, string>;
+
+/** All character devices, by their numbers. */
+export function characterDevices(): Devices {
+  return devicesIn("/sys/dev/char");
 }
 
 /** Nodes of its character devices, such as `/dev/nvme0`; without those of VFIO, which have holders of their own kind. */
-export function characterNodes(bdf: string): string[] {
-  return linksBehind(bdf, "/sys/dev/char").flatMap((number) => {
+export function characterNodes(bdf: string, all: Devices): string[] {
+  return behind(bdf, all).flatMap((number) => {
     const [, name] = /^DEVNAME=(.+)$/m.exec(text(`/sys/dev/char/${number}/uevent`)) ?? [];
     return name === undefined || name.startsWith("vfio/") ? [] : [`/dev/${name}`];
   });
 }
 
-function linksBehind(bdf: string, folder: string): string[] {
+function devicesIn(folder: string): Devices {
+  // A link has no target any more if its device was removed meanwhile.
+  return new Map(list(folder).map((name) => [name, kernelRealPath(`${folder}/${name}`) ?? ""]));
+}
+
+function behind(bdf: string, devices: Devices): string[] {
   const path = devicePath(bdf);
   const home = `${kernelRealPath(path) ?? path}/`;
-  // A link has no target any more if its device was removed meanwhile.
-  return list(folder).filter((name) => kernelRealPath(`${folder}/${name}`)?.startsWith(home) ?? false);
+  return [...devices].filter(([, place]) => place.startsWith(home)).map(([name]) => name);
 }

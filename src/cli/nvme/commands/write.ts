@@ -1,13 +1,14 @@
 /** `iova nvme write`: a file or standard input to blocks of a namespace. */
 
 import { ArgumentError } from "../../../core/errors.js";
+import type { NvmeController } from "../../../nvme/controller.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import { parseCommandLine } from "../../command-line.js";
 import { writeDescription } from "../../described/nvme/blocks.js";
 import { controllerOptions, namespaceOption, targetOperand, usage } from "../arguments.js";
 import { Arguments } from "../command.js";
 import { assertCanConfirm, confirm } from "../confirm.js";
-import { type Details, detailsOf, directiveOf, metadataToSend, shapeOf } from "../io/details.js";
+import { type Details, detailsOf, directiveOf, metadataToSend, noDetails, shapeOf } from "../io/details.js";
 import { openNamespace, withController } from "../open.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { assertUnused } from "../unused.js";
@@ -53,9 +54,7 @@ async function detailedOf(
   );
   const directive = directiveOf(args);
   const hasDirective = Object.keys(directive).length > 0;
-  const given =
-    detailsOf(args) ??
-    (hasDirective ? { options: {}, metadataFile: undefined, metadataSize: undefined } : undefined);
+  const given = detailsOf(args) ?? (hasDirective ? noDetails : undefined);
   if (given === undefined) return undefined;
   const data = (await args.file("data")) ?? args.missing("data-file FILE");
   return {
@@ -101,15 +100,17 @@ async function run(argv: readonly string[]): Promise<void> {
     throw usage("write", "standard input holds the data and can't answer the question: add --yes");
   }
   assertCanConfirm("write", yes);
+  const ask = async (nvme: NvmeController, ns: NvmeNamespace, where: string): Promise<void> => {
+    await assertUnused(nvme, ns.nsid, values.force === true);
+    await confirm(nvme, `This overwrites ${where} of namespace ${ns.nsid}`, yes);
+  };
   const detailed = await detailedOf(values, path);
   if (detailed !== undefined) {
     await withController(target, options, async (nvme) => {
       const ns = await openNamespace(nvme, nsid);
-      await writeDetailed(ns, detailed, wanted.first, checkBlocks(ns, wanted), async (blocks) => {
-        await assertUnused(nvme, ns.nsid, values.force === true);
-        const what = `${blocksText(wanted.first, blocks)} of namespace ${ns.nsid}`;
-        await confirm(nvme, `This overwrites ${what}`, yes);
-      });
+      await writeDetailed(ns, detailed, wanted.first, checkBlocks(ns, wanted), (blocks) =>
+        ask(nvme, ns, blocksText(wanted.first, blocks)),
+      );
     });
     return;
   }
@@ -119,8 +120,7 @@ async function run(argv: readonly string[]): Promise<void> {
     const blocks = blocksOf(source, ns, checkBlocks(ns, wanted));
     if (blocks !== undefined) assertInside(ns, wanted.first, blocks);
     const where = blocks === undefined ? `blocks from ${wanted.first} on` : blocksText(wanted.first, blocks);
-    await assertUnused(nvme, ns.nsid, values.force === true);
-    await confirm(nvme, `This overwrites ${where} of namespace ${ns.nsid}`, yes);
+    await ask(nvme, ns, where);
     const written = await writeBlocks(ns, wanted.first, source, blocks);
     if (written === 0n) throw new ArgumentError(`${source.name} is empty`);
     if (blocks !== undefined && written < blocks) {

@@ -14,7 +14,7 @@ import {
   wantedBlocks,
 } from "../commands/blocks.js";
 import { namespaceId, openNamespace } from "../open.js";
-import { detailsOf, metadataToSend, protectionOf, shapeOf } from "./details.js";
+import { detailsOf, metadataToSend, noDetails, protectionOf, shapeOf } from "./details.js";
 
 type RangeArguments = Arguments<"start-block" | "blocks" | "block-count" | "data-size" | "namespace-id">;
 
@@ -99,7 +99,7 @@ export const blockCommands = commands(blockDescriptions, {
   },
   async compare(args) {
     const wanted = rangeOf(args);
-    const details = detailsOf(args) ?? { options: {}, metadataFile: undefined, metadataSize: undefined };
+    const details = detailsOf(args) ?? noDetails;
     const nsid = nsidOf(args);
     const data = (await args.file("data")) ?? args.missing("data FILE");
     const metadataBytes = await args.file("metadata");

@@ -42,6 +42,9 @@ export interface Details {
   readonly metadataSize: number | undefined;
 }
 
+/** A command line without any of them. */
+export const noDetails: Details = { options: {}, metadataFile: undefined, metadataSize: undefined };
+
 /** @returns undefined where the command line has none of them @throws ConfigError */
 export function detailsOf(args: DetailArguments): Details | undefined {
   const flags = { limitedRetry: args.has("limited-retry"), fua: args.has("force-unit-access") };

@@ -57,10 +57,7 @@ export class LbaStatus implements AdminService {
     const view = new DataView(bytes.buffer);
     view.setUint32(0, told.length, true);
     view.setUint8(4, told.length < found.length ? Condition.incomplete : Condition.complete);
-    for (const [i, [lba, count]] of told.entries()) {
-      view.setBigUint64(HEADER_BYTES + i * ENTRY_BYTES, BigInt(lba), true);
-      view.setUint32(HEADER_BYTES + i * ENTRY_BYTES + 8, count, true);
-    }
+    putRanges(view, HEADER_BYTES, told);
     return transfer.send(command, bytes.subarray(0, sizeBytes));
   }
 
@@ -88,9 +85,14 @@ function element({ nsid, sizeBlocks, uncorrectable }: EmulatedNamespace): Uint8A
   view.setUint32(0, nsid, true);
   view.setUint32(4, ranges.length, true);
   view.setUint8(8, Action.tracked);
-  for (const [i, [lba, count]] of ranges.entries()) {
-    view.setBigUint64(ENTRY_BYTES * (i + 1), BigInt(lba), true);
-    view.setUint32(ENTRY_BYTES * (i + 1) + 8, count, true);
-  }
+  putRanges(view, ENTRY_BYTES, ranges);
   return bytes;
+}
+
+/** Descriptors of the command and of the log begin alike: the first block, and how many. */
+function putRanges(view: DataView, from: number, ranges: readonly (readonly [number, number])[]): void {
+  for (const [i, [lba, count]] of ranges.entries()) {
+    view.setBigUint64(from + i * ENTRY_BYTES, BigInt(lba), true);
+    view.setUint32(from + i * ENTRY_BYTES + 8, count, true);
+  }
 }
