@@ -1,12 +1,17 @@
 /** The test suites, as vitest runs them. A test that fails is not run again. */
 import { defineConfig } from "vitest/config";
+import { SOCKET_VARIABLE } from "./test/guest-pool/channel.js";
+import { guestPool } from "./test/guest-pool/pool.js";
+
+/** Where the guest suite has its worker in a guest. */
+const guestTests = process.env[SOCKET_VARIABLE];
 
 /** Only ends what hangs: on a machine with other things to do, each step may take a hundred times as long. */
 const HANG_MS = 600_000;
 
 /**
  * Three suites: `unit` runs anywhere in seconds; `package` tests the packed tarball; `guest` needs a kernel with iommufd
- * and devices it may use up, and is run inside the QEMU guest by `npm test`.
+ * and devices it may use up, and is run by `npm test`, with its worker in a QEMU guest.
  */
 export default defineConfig({
   // `using` is lowered: Node 20 and 22 don't parse it.
@@ -48,7 +53,7 @@ export default defineConfig({
           setupFiles: ["test/support/no-forgotten-objects.ts", "test/support/no-left-settings.ts"],
           server: { deps: { external: [/\/dist\/src\//] } },
           // One after the other in one process: they share the machine's only devices, and start-up is dear there.
-          pool: "forks",
+          pool: guestTests === undefined ? "forks" : guestPool(guestTests),
           fileParallelism: false,
           isolate: false,
           execArgv: ["--expose-gc"],

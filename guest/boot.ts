@@ -55,6 +55,7 @@ export interface BootOptions {
   endMark: string;
   timeoutMs?: number;
   stallMs?: number;
+  activity?: () => number;
   console?: Sink;
   stdout?: Sink;
   stderr?: Sink;
@@ -183,15 +184,16 @@ export class RunningGuest {
 
   /** Ends a guest whose command prints nothing for too long, and reports what QEMU's threads were doing. */
   #watchSilence(limitMs: number): void {
+    const count = (): number => this.#delivered + (this.#options.activity?.() ?? 0);
     let seen = -1;
     const check = (): void => {
-      if (this.#pending === 0 && this.#delivered === seen) {
+      if (this.#pending === 0 && count() === seen) {
         this.#stuck = "silent";
         const text = `the guest was killed: no output for ${limitMs / 1000} s`;
         this.#giveUp(STATUS_DIED, `${text}; QEMU's threads: ${threadsOf(this.#child.pid)}`);
       }
       // A slow boot doesn't count as silence.
-      seen = this.#bootMs === undefined ? -1 : this.#delivered;
+      seen = this.#bootMs === undefined ? -1 : count();
     };
     this.#timers.push(setInterval(check, limitMs));
   }

@@ -55,6 +55,8 @@ export interface GuestOptions {
   timeoutMs?: number;
   /** The guest is killed if its command prints nothing for this long. */
   stallMs?: number;
+  /** A count that rises as long as the command does something that its output doesn't show: it isn't killed then. */
+  activity?: () => number;
   /** Host folder the guest mounts writable at /mnt/share; default: a temporary one. */
   shareDir?: string;
   /** Kernel console from power-on, with all boot messages. Without it the console goes to a log. */

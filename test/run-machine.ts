@@ -1,4 +1,8 @@
-/** The guest suite on one test machine. */
+/**
+ * The guest suite on one test machine: vitest runs here, where starting it and compiling the tests is quick, and its
+ * worker in the guest.
+ */
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +13,13 @@ import { requireTools } from "../guest/host-tools.js";
 import type { Progress } from "../guest/progress.js";
 import { type GuestOptions, prepareGuest, runGuest } from "../guest/run.js";
 import { EmulatorProcesses } from "./emulator-processes.js";
+import {
+  portArguments,
+  READY,
+  SOCKET_VARIABLE,
+  WORKER_ENVIRONMENT,
+  workerCommand,
+} from "./guest-pool/channel.js";
 import type { TestMachine } from "./machines.js";
 import { unprovokedEvents } from "./qemu-events.js";
 import type { Verdict } from "./verdict.js";
@@ -18,6 +29,8 @@ import { reporters, VITEST } from "./vitest.js";
 const STALL_MS = 15 * 60_000;
 /** Ends what would never end: the longest machine takes half an hour, and longer beside other work. */
 const LIMIT_MS = 85 * 60_000;
+/** How long a guest may go on after its vitest, and the other way round. */
+const GRACE_MS = 60_000;
 const REPORT = "report.json";
 /** The whole kernel command line that a test wants its machine to start with again, for its advice.test.ts. */
 const NEXT_BOOT = "append";
@@ -37,16 +50,76 @@ export async function prepareMachine(machine: TestMachine, progress: Progress): 
   return machine.foreignQemu === true ? { qemu: await ensureForeignQemu({ progress }) } : {};
 }
 
-/** Runs test files in a guest. */
-function commandFor(files: readonly string[]): string[] {
-  const run = [VITEST, "run", "--project", "guest", ...files];
-  return [process.execPath, ...run, ...reporters(`/mnt/share/${REPORT}`)];
-}
-
 /** Where a machine's output goes. */
 export interface MachineOutput {
   readonly write: (chunk: Buffer | string) => void;
   readonly progress: Progress;
+}
+
+/** A guest but for what `boot` adds to it. */
+type MachineGuest = Omit<GuestOptions, "command" | "stdout" | "stderr"> & { readonly shareDir: string };
+
+/** Boots a guest and runs test files in it. @returns what went wrong besides tests that fail */
+async function boot(
+  guest: MachineGuest,
+  files: readonly string[],
+  write: MachineOutput["write"],
+): Promise<string[]> {
+  const socket = join(guest.shareDir, "tests.sock");
+  const end = new AbortController();
+  let printed = 0;
+  let vitest: Promise<string> | undefined;
+  const print = (chunk: Buffer): void => {
+    printed++;
+    write(chunk);
+  };
+  const result = await runGuest({
+    ...guest,
+    command: workerCommand(),
+    qemuArgs: [...(guest.qemuArgs ?? []), ...portArguments(socket)],
+    env: { ...WORKER_ENVIRONMENT, ...guest.env },
+    stdout: (chunk) => {
+      if (!chunk.includes(READY)) return write(chunk);
+      vitest ??= runVitest([...files, ...reporters(join(guest.shareDir, REPORT))], socket, print, end.signal);
+      // It tells its worker to end, unless it has died.
+      vitest.finally(() => setTimeout(() => end.abort(), GRACE_MS).unref());
+    },
+    stderr: write,
+    signal: end.signal,
+    stallMs: STALL_MS,
+    activity: () => printed,
+  });
+  // It sees that the guest has gone.
+  setTimeout(() => end.abort(), GRACE_MS).unref();
+  const ended = await vitest;
+  return [
+    ...(result.status === 0
+      ? []
+      : [`the guest ended with status ${result.status} ${result.problem ?? ""}`.trim()]),
+    ...(ended === "status 0"
+      ? []
+      : [`vitest ${ended === undefined ? "did not start" : `ended with ${ended}`}`]),
+  ];
+}
+
+/** @returns how it ended */
+async function runVitest(
+  args: readonly string[],
+  socket: string,
+  print: (chunk: Buffer) => void,
+  signal: AbortSignal,
+): Promise<string> {
+  const child = spawn(process.execPath, [VITEST, "run", "--project", "guest", ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, [SOCKET_VARIABLE]: socket },
+    signal,
+  });
+  child.stdout.on("data", print);
+  child.stderr.on("data", print);
+  return await new Promise<string>((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("close", (code, killer) => resolve(killer ?? `status ${code}`));
+  });
 }
 
 /** @param files only these, instead of all of the machine's */
@@ -71,10 +144,7 @@ export async function runMachine(
         return value === undefined ? [] : [[each, value]];
       }),
     );
-    const options: GuestOptions = {
-      command: commandFor(wanted),
-      stdout: output.write,
-      stderr: output.write,
+    const guest: MachineGuest = {
       shareDir,
       qemuLog,
       trace: ["pci_nvme_err*", "pci_nvme_ub*", "vtd_*fault*"],
@@ -88,23 +158,20 @@ export async function runMachine(
       ...(machine.debianKernel === undefined ? {} : { debianKernel: machine.debianKernel }),
       env: lengths,
       ...(Object.keys(lengths).length === 0 ? { timeoutMs: LIMIT_MS } : {}),
-      stallMs: STALL_MS,
       progress: output.progress,
     };
-    const boot = async (how: GuestOptions): Promise<void> => {
-      const result = await runGuest(how);
-      if (result.status !== 0) {
-        verdict.problem(`${suite} ended with status ${result.status} ${result.problem ?? ""}`.trim());
-      }
+    const run = async (how: MachineGuest, tests: readonly string[]): Promise<void> => {
+      for (const problem of await boot(how, tests, output.write)) verdict.problem(`${suite}: ${problem}`);
       verdict.count(suite, join(shareDir, REPORT));
     };
-    await boot(options);
+    await run(guest, wanted);
     const next = join(shareDir, NEXT_BOOT);
     if (existsSync(next)) {
       const append = readFileSync(next, "utf8").split(" ");
       rmSync(join(shareDir, REPORT), { force: true });
-      const command = commandFor([`test/guest/${name}/advice.test.ts`]);
-      await boot({ ...options, command, append, env: { ...lengths, IOVA_SECOND_BOOT: "1" } });
+      await run({ ...guest, append, env: { ...lengths, IOVA_SECOND_BOOT: "1" } }, [
+        `test/guest/${name}/advice.test.ts`,
+      ]);
     }
     for (const event of unprovokedEvents(qemuLog, join(shareDir, "provoked"))) {
       verdict.problem(`"${name}": QEMU saw ${event}, which no test provoked`);
