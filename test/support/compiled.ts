@@ -1,9 +1,9 @@
 /** Compiles programs that tests start. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import { type BuildOptions, buildSync } from "esbuild";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -19,30 +19,23 @@ export interface CompiledTree extends Disposable {
  */
 export function compileTree(...programs: string[]): CompiledTree {
   const out = mkdtempSync(join(tmpdir(), "iova-test-"));
-  const compiledName = (source: string): string => join(out, source.replace(/\.ts$/, ".js"));
-  const sources = new Set(programs);
-  // The loop adds to the set.
-  for (const source of sources) {
-    const text = readFileSync(join(root, source), "utf8");
-    const { outputText } = ts.transpileModule(text, {
-      compilerOptions: {
-        module: ts.ModuleKind.ESNext,
-        target: ts.ScriptTarget.ES2022,
-        verbatimModuleSyntax: true,
-      },
-    });
-    // Looks at the compiled code, which has no type imports.
-    for (const { fileName } of ts.preProcessFile(outputText).importedFiles) {
-      if (fileName.startsWith(".")) sources.add(join(dirname(source), fileName.replace(/\.js$/, ".ts")));
-    }
-    mkdirSync(dirname(compiledName(source)), { recursive: true });
-    writeFileSync(compiledName(source), outputText);
-  }
+  const common: BuildOptions = {
+    absWorkingDir: root,
+    format: "esm",
+    platform: "node",
+    target: "es2022",
+    tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+    logLevel: "silent",
+  };
+  // A bundle, which is thrown away, tells what a program imports.
+  const bundle = { ...common, bundle: true, packages: "external", metafile: true, write: false } as const;
+  const { metafile } = buildSync({ ...bundle, entryPoints: programs, outdir: out });
+  buildSync({ ...common, entryPoints: Object.keys(metafile.inputs), outdir: out, outbase: root });
   const { type, version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   writeFileSync(join(out, "package.json"), JSON.stringify({ type, version }));
   for (const name of ["node_modules", "templates"]) symlinkSync(join(root, name), join(out, name));
   return {
-    file: compiledName,
+    file: (source) => join(out, source.replace(/\.ts$/, ".js")),
     [Symbol.dispose]: () => rmSync(out, { recursive: true, force: true }),
   };
 }
