@@ -30,6 +30,8 @@ export interface EmulateOptions {
   readonly trustClients: boolean;
   /** Of an NVMe controller. */
   readonly nvme: NvmeEmulatorOptions;
+  /** Sockets of other controllers of its NVM subsystem. */
+  readonly peers: readonly string[];
   /** Of the others. */
   readonly faults: readonly DeviceFault<BlockSpec>[];
 }
@@ -91,7 +93,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
   const trustClients = values["trust-clients"] ?? false;
   const faults = values.fault ?? [];
   if (device !== "nvme") {
-    return { device, socket, trustClients, nvme: {}, faults: faults.map(deviceFaultFromText) };
+    return { device, socket, trustClients, nvme: {}, peers: [], faults: faults.map(deviceFaultFromText) };
   }
   const blockSize = numberOf("block-size", values["block-size"] ?? "512");
   const metadata = numberOf("metadata", values.metadata ?? "0");
@@ -100,6 +102,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
     socket,
     trustClients,
     faults: [],
+    peers: peersOf(socket, values.peer ?? []),
     nvme: {
       sizeBytes: sizeOf("size", values.size ?? "1G"),
       file: values.file,
@@ -109,6 +112,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       metadataBytes: metadataOf(metadata),
       protection: numberOf("pi", values.pi ?? "0"),
       zoned: values.zns ?? false,
+      keyValue: values["key-value"] ?? false,
       cmbBytes: sizeOf("cmb", values.cmb ?? "0"),
       hostMemoryBytes: sizeOf("host-memory", values["host-memory"] ?? "0"),
       anaGroups: numberOf("ana-groups", values["ana-groups"] ?? "0"),
@@ -126,6 +130,16 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       faults: faults.map(faultFromText),
     },
   };
+}
+
+/** @throws ConfigError */
+function peersOf(socket: string, peers: readonly string[]): readonly string[] {
+  for (const [i, peer] of peers.entries()) {
+    if (peer === "") throw new ConfigError("--peer needs a path");
+    if (peer === socket || peers.indexOf(peer) !== i)
+      throw new ConfigError(`--peer ${peer}: another controller is served there`);
+  }
+  return peers;
 }
 
 function cmbUseOf(text: string): CmbUse {
@@ -147,19 +161,32 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
   });
   const device = await makeDevice(options);
+  const peers: VfioUserServer[] = [];
   try {
     using server = new VfioUserServer(options.socket, device, {
       trustClients: options.trustClients,
       onNotice: printError,
     });
     if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
-    print(`${device.name} at vfio-user:${options.socket}; Ctrl-C ends it`);
+    for (const socket of options.peers) peers.push(servePeer(device, socket, options.trustClients));
+    const all = [options.socket, ...options.peers].map((socket) => `vfio-user:${socket}`);
+    print(`${device.name} at ${all.join(" and ")}; Ctrl-C ends it`);
     await stopped;
   } finally {
+    for (const each of peers) each.close();
     device.close();
   }
   // A device of the user's own may have timers left.
   if (isPath(options.device)) process.exit();
+}
+
+/** Serves another controller of the NVM subsystem, which the first closes. @throws ConfigError, BusyError, SysError */
+function servePeer(first: EmulatedDevice, socket: string, trustClients: boolean): VfioUserServer {
+  if (!(first instanceof EmulatedNvme)) throw new ConfigError(`--peer ${socket}: only nvme has peers`);
+  const peer = first.peer();
+  const server = new VfioUserServer(socket, peer, { trustClients, onNotice: printError });
+  peer.onRemove = () => server.disconnect();
+  return server;
 }
 
 /** @throws ConfigError */

@@ -37,17 +37,26 @@ export type { LogPageOptions, WholePageOptions } from "../nvme/admin/log-source.
 export { NvmeLogs } from "../nvme/admin/logs.js";
 export {
   type FormatOptions,
+  type NamespaceSanitizeAction,
   NvmeMaintenance,
   SanitizeAction,
   type SanitizeOptions,
   SecureErase,
 } from "../nvme/admin/maintenance.js";
 export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "../nvme/admin/namespace-management.js";
+export type { PowerMeasurement } from "../nvme/admin/power-measurement.js";
 export { NvmeRpmb, NvmeRpmbError } from "../nvme/admin/rpmb.js";
 export { NvmeSecurity, type SecurityProtocol } from "../nvme/admin/security.js";
 export { NvmeStructures } from "../nvme/admin/structures.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "../nvme/admin/telemetry.js";
+export {
+  type ManagementAddress,
+  NvmeTopologyLogs,
+  type ReachabilityAssociation,
+  type ReachabilityGroup,
+} from "../nvme/admin/topology-logs.js";
 export { NvmeVirtualization } from "../nvme/admin/virtualization.js";
+export type { CancelOptions, CancelResult } from "../nvme/command/cancel.js";
 export type {
   BitBucket,
   CommandData,
@@ -203,6 +212,7 @@ export {
   type ErrorLogEntry,
   FeatureEffect,
   LogPageSupport,
+  ManagementAddressType,
   type MediaUnit,
   PersistentEventType,
   type PredictableLatencyLog,
@@ -223,6 +233,7 @@ export {
   AsyncEventInfo,
   AsyncEventType,
   BROADCAST_NSID,
+  CancelAction,
   CommandSet,
   FeatureId,
   FeatureSelect,

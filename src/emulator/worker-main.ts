@@ -23,11 +23,13 @@ try {
   device = await makeDevice(request);
   const server = new VfioUserServer(request.socket, device, request.server);
   if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
+  const peerServers = servePeers(device, request);
   parentPort?.on("message", (message: "close" | NumberedOrder) => {
     if (message !== "close") {
       void answer(message);
       return;
     }
+    for (const each of peerServers) each.close();
     server.close();
     device?.close();
     parentPort?.close();
@@ -40,6 +42,17 @@ try {
   if (!(error instanceof IovaError)) throw error;
   parentPort?.postMessage(errorToMessage(error));
   parentPort?.close();
+}
+
+/** Serves the other controllers of the NVM subsystem. The first one closes them. */
+function servePeers(first: EmulatedDevice, request: ThreadRequest): VfioUserServer[] {
+  if (!(first instanceof EmulatedNvme) || !("peers" in request)) return [];
+  return (request.peers ?? []).map((socket) => {
+    const peer = first.peer();
+    const server = new VfioUserServer(socket, peer, request.server);
+    peer.onRemove = () => server.disconnect();
+    return server;
+  });
 }
 
 async function makeDevice(request: ThreadRequest): Promise<EmulatedDevice> {

@@ -35,6 +35,8 @@ export type EmulatorRequest =
       readonly device: "nvme";
       /** Options of the controller. */
       readonly options: NvmeEmulatorOptions;
+      /** Sockets of further controllers of the same NVM subsystem, see {@link EmulatedNvme.peer}. Orders are for the first. */
+      readonly peers?: readonly string[] | undefined;
       /** Options of its server. */
       readonly server?: EmulatorServerOptions | undefined;
     }

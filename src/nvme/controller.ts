@@ -17,6 +17,7 @@ import type { NvmeNamespaceManagement } from "./admin/namespace-management.js";
 import type { NvmeSecurity } from "./admin/security.js";
 import type { NvmeStructures } from "./admin/structures.js";
 import type { NvmeVirtualization } from "./admin/virtualization.js";
+import { type CancelOptions, type CancelResult, cancelCommands } from "./command/cancel.js";
 import { checkCommand } from "./command/check-command.js";
 import type { NvmeCommand, NvmeCompletion } from "./command/command.js";
 import {
@@ -235,6 +236,16 @@ export class NvmeController implements AsyncDisposable {
     const pair = queue === undefined ? queues.next() : queues.pairOf(queue);
     if (pair === undefined) throw queues.missing();
     return pair;
+  }
+
+  /**
+   * Cancel: has the controller abort outstanding commands of an I/O queue. Those that it aborts reject with an NvmeError
+   * (Command Abort Requested). The command itself needs a free entry of the queue.
+   * @throws ArgumentError (also if the queue belongs to another controller), UnsupportedError, NvmeError (one command: it
+   *   belongs to another namespace), TimeoutError, DeviceGoneError, ClosedError
+   */
+  async cancel(queue: NvmeQueue, options: CancelOptions = {}): Promise<CancelResult> {
+    return await cancelCommands(this, queue, options);
   }
 
   /**

@@ -216,14 +216,16 @@ export class NvmeTestHost implements DeviceHost {
 
   /**
    * @param polled whether the controller drives itself; otherwise the test calls pump()
+   * @param device a controller that is there already; the options are its own then
    * @param served memory for the controller instead of `memory`; `ram` shows what is at {@link MEMORY_AT} in it
    */
   constructor(
     options: NvmeEmulatorOptions = {},
     polled = false,
     served?: { readonly ram: MappedMemory; readonly memory: ClientMemory },
+    device?: EmulatedNvme,
   ) {
-    this.device = EmulatedNvme.create({ sizeBytes: 16 << 20, ...options }, polled);
+    this.device = device ?? EmulatedNvme.create({ sizeBytes: 16 << 20, ...options }, polled);
     this.ram = served?.ram ?? MappedMemory.anonymous(MEMORY_BYTES);
     this.memory.map(MEMORY_AT, this.ram);
     const [area] = this.device.bars[0]?.mappable ?? [];

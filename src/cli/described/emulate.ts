@@ -30,6 +30,7 @@ export const nvmeEmulateOptions = {
   }),
   pi: value("TYPE", "end-to-end protection, type 0 to 3 (default 0)", { offer: ["0", "1", "2", "3"] }),
   zns: flag("zoned namespaces"),
+  "key-value": flag("namespaces with keys and values instead of blocks, in memory"),
   cmb: value("SIZE", "controller memory buffer (default none)"),
   "host-memory": value("SIZE", "host memory that the controller asks for as a cache (default none)"),
   "ana-groups": value("N", "groups of asymmetric namespace access (default 0: none)"),
@@ -40,6 +41,7 @@ export const nvmeEmulateOptions = {
   "queue-pairs": value("N", "I/O queue pairs (default 64)"),
   vectors: value("N", "MSI-X vectors; 0 leaves INTx (default 65)"),
   serial: value("TEXT", "serial number, unique among the controllers of a host (default IOVA0001)"),
+  peer: repeated("PATH", "serve another controller of the same NVM subsystem there; repeatable"),
   doorbells: value("WAY", "shared: clients map the doorbells (default); messages: each write is a message", {
     offer: ["shared", "messages"],
   }),

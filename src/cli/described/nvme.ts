@@ -15,6 +15,7 @@ import {
   regsDescription,
   smartDescription,
 } from "./nvme/information.js";
+import { kvDescriptions } from "./nvme/kv.js";
 import { logDescriptions } from "./nvme/logs.js";
 import { maintenanceDescriptions } from "./nvme/maintenance.js";
 import { namespaceDescriptions } from "./nvme/namespaces.js";
@@ -45,6 +46,7 @@ export const nvmeDescriptions: readonly CommandDescription[] = [
   ...Object.values(rpmbDescriptions),
   ...Object.values(blockDescriptions),
   ...Object.values(reservationDescriptions),
+  ...Object.values(kvDescriptions),
   ...Object.values(controllerDescriptions),
   ...Object.values(passthruDescriptions),
   ...Object.values(reportDescriptions),

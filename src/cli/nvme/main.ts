@@ -23,6 +23,7 @@ import { write } from "./commands/write.js";
 import { zns } from "./commands/zns.js";
 import { conform } from "./conform/conform.js";
 import { blockCommands } from "./io/blocks.js";
+import { kvCommands } from "./io/kv.js";
 import { reservationCommands } from "./io/reservations.js";
 import { perf } from "./perf/perf.js";
 import { controllerCommands } from "./raw/controller.js";
@@ -49,6 +50,7 @@ const subcommands: readonly NvmeSubcommand[] = [
   ...rpmbCommands,
   ...blockCommands,
   ...reservationCommands,
+  ...kvCommands,
   ...controllerCommands,
   ...passthruCommands,
   ...reportCommands,

@@ -1,5 +1,6 @@
 /** The emulated NVMe controller, as its owner and a vfio-user server use it. */
 import { checkFunction, checkString } from "../../core/check.js";
+import { ConfigError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import type { AnaStateName } from "../../nvme/spec/log-pages.js";
@@ -20,6 +21,7 @@ import type { HostMemoryUse } from "./host/host-memory-use.js";
 import { openMedium } from "./open-medium.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { SharedPage } from "./shared-page.js";
+import { Subsystem } from "./subsystem.js";
 import { type ControllerParts, type ControllerStorage, wireController } from "./wiring.js";
 
 /** An NVMe controller in this process, to be served over vfio-user. */
@@ -36,8 +38,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     private readonly parts: ControllerParts,
     release: () => void,
     private readonly listener: { onRemove: () => void },
+    private readonly made: { readonly config: NvmeEmulatorConfig; readonly storage: ControllerStorage },
+    private readonly first?: EmulatedNvme,
   ) {
-    super(new Lease("emulated NVMe controller", release));
+    super(new Lease("emulated NVMe controller", release, ...(first === undefined ? [] : [first.lease])));
     this.configSpace = nvmeConfigSpace(config.vectors, hasCmb, config.odd);
     this.vectors = { intx: 1, msi: config.odd.deadMsi ? 1 : 0, msix: config.vectors };
     this.bars = parts.bars;
@@ -61,11 +65,56 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       const doorbells = opened(SharedPage.create("nvme-doorbells", DOORBELL_BYTES, DOORBELL_BASE));
       const cmb = parsed.cmbBytes > 0 ? opened(SharedPage.create("nvme-cmb", parsed.cmbBytes)) : undefined;
       const config = { ...parsed, capacityBytes: inventory.layout.capacityBytes };
-      const storage: ControllerStorage = { medium, inventory, doorbells, cmb };
+      const storage = { medium, inventory, doorbells, cmb, subsystem: new Subsystem() };
       const listener = { onRemove: () => {} };
       const parts = wireController(config, storage, polled, () => listener.onRemove());
       for (const part of open) part.relinquish();
-      return new EmulatedNvme(config, cmb !== undefined, parts, releasing(parts, storage), listener);
+      const release = releasing(parts, storage, true);
+      return new EmulatedNvme(config, cmb !== undefined, parts, release, listener, { config, storage });
+    } catch (error) {
+      for (const part of open.reverse()) part.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Makes another controller of the same NVM subsystem: with the same namespaces, options, serial number and reservations, and
+   * queues, features and logs of its own. Closing the first controller closes the others before. Controllers of such a
+   * subsystem don't migrate.
+   * @param polled as for create()
+   * @throws ConfigError (a controller with a cache in host memory can't share its medium), ClosedError, SysError
+   */
+  peer(polled = true): EmulatedNvme {
+    if (this.first !== undefined) return this.first.peer(polled);
+    this.lease.assertOpen();
+    const { storage } = this.made;
+    const config = { ...this.made.config, faults: [] };
+    if (config.hostMemoryBytes > 0)
+      throw new ConfigError(
+        "a controller with hostMemoryBytes can't have a peer: what it keeps in its host's memory isn't seen by another",
+      );
+    const open: Resource[] = [];
+    const opened = <T extends Resource>(part: T): T => {
+      open.push(part);
+      return part;
+    };
+    try {
+      const doorbells = opened(SharedPage.create("nvme-doorbells", DOORBELL_BYTES, DOORBELL_BASE));
+      const cmb = config.cmbBytes > 0 ? opened(SharedPage.create("nvme-cmb", config.cmbBytes)) : undefined;
+      const own = { ...storage, doorbells, cmb };
+      const listener = { onRemove: () => {} };
+      const parts = wireController(config, own, polled, () => listener.onRemove());
+      for (const part of open) part.relinquish();
+      const release = releasing(parts, own, false);
+      return new EmulatedNvme(
+        config,
+        cmb !== undefined,
+        parts,
+        release,
+        listener,
+        { config, storage: own },
+        this,
+      );
     } catch (error) {
       for (const part of open.reverse()) part.close();
       throw error;
@@ -161,12 +210,17 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 }
 
 /** Releases a controller. Doesn't refer to it: the lease would keep it from being collected. */
-function releasing(parts: ControllerParts, { medium, doorbells, cmb }: ControllerStorage): () => void {
+function releasing(
+  parts: ControllerParts,
+  { medium, doorbells, cmb }: ControllerStorage,
+  ownsMedium: boolean,
+): () => void {
   return () => {
     parts.unplugging.stop();
     parts.lifecycle.end();
+    parts.leave();
     medium.flush();
-    medium.close();
+    if (ownsMedium) medium.close();
     doorbells.close();
     cmb?.close();
   };

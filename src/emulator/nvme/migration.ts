@@ -24,6 +24,7 @@ import type { AsyncEvents } from "./queues/async-events.js";
 import type { DelayedCommands } from "./queues/delayed-commands.js";
 import type { QueueSet } from "./queues/queue-set.js";
 import { MAX_MPS, type Registers } from "./queues/registers.js";
+import type { Subsystem } from "./subsystem.js";
 
 /** Most bytes of a medium in memory that can be moved. Zeros don't count. */
 const MAX_MEDIUM_BYTES = 2 ** 30;
@@ -42,6 +43,7 @@ export interface MovedParts {
   readonly medium: Medium;
   readonly ownership: MediumOwnership;
   readonly lifecycle: Lifecycle;
+  readonly subsystem: Subsystem;
   /** Controller memory buffer; empty where there is none. */
   readonly cmb: Uint8Array;
   /** The MSI-X table and its pending bits. */
@@ -76,6 +78,7 @@ export class NvmeMigration implements DeviceMigration {
   }
 
   save(): Uint8Array {
+    this.assertAlone("save");
     const { registers, queues, features, events, logPages, nvm, services, inventory, medium, cmb, msix } =
       this.parts;
     const copied = (bytes: Uint8Array): SparseData =>
@@ -120,6 +123,7 @@ export class NvmeMigration implements DeviceMigration {
   }
 
   load(bytes: Uint8Array): void {
+    this.assertAlone("load");
     const { registers, queues, features, events, logPages, nvm, services, inventory, medium, cmb, msix } =
       this.parts;
     const { state, data } = decodeState(bytes);
@@ -163,6 +167,15 @@ export class NvmeMigration implements DeviceMigration {
     loadServices();
     this.parts.delayed.load(state.delayed);
     this.parts.lifecycle.loaded();
+  }
+
+  /** @throws ArgumentError if the subsystem has other controllers, which would stay behind */
+  private assertAlone(what: string): void {
+    const { controllerIds } = this.parts.subsystem;
+    if (controllerIds.length > 1)
+      throw new ArgumentError(
+        `${what}: an NVM subsystem of ${controllerIds.length} controllers can't be moved`,
+      );
   }
 }
 

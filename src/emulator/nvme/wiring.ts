@@ -1,4 +1,5 @@
 /** Makes the parts of an emulated NVMe controller and connects them. */
+import { AsyncEventInfo, AsyncEventType, LogPageId } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { EmulatedBar } from "../../vfio-user/server/emulated-device.js";
@@ -8,7 +9,7 @@ import { AdminDispatcher, addAdminCommands } from "./commands/admin.js";
 import type { AdminCommand } from "./commands/admin-service.js";
 import { AdminServices } from "./commands/admin-services.js";
 import { Features } from "./commands/features.js";
-import { CONTROLLER_ID, Identify } from "./commands/identify.js";
+import { Identify } from "./commands/identify.js";
 import type { MutableIoContext } from "./commands/io/io-context.js";
 import { NvmCommands } from "./commands/io/nvm.js";
 import { LogPages } from "./commands/log-pages.js";
@@ -44,6 +45,7 @@ import { Registers } from "./queues/registers.js";
 import { ScatteredEntries } from "./queues/scattered-entries.js";
 import { RunState } from "./run-state.js";
 import type { SharedPage } from "./shared-page.js";
+import type { Subsystem, SubsystemController } from "./subsystem.js";
 import { Unplugging } from "./unplugging.js";
 
 /** Memory and files of a controller, which its owner closes. */
@@ -53,6 +55,8 @@ export interface ControllerStorage {
   readonly doorbells: SharedPage;
   /** Controller memory buffer, where there is one. */
   readonly cmb: SharedPage | undefined;
+  /** What it is one controller of. */
+  readonly subsystem: Subsystem;
 }
 
 /** The parts that a controller's owner uses. */
@@ -66,6 +70,8 @@ export interface ControllerParts {
   readonly migration: NvmeMigration;
   readonly loop: CommandLoop;
   readonly bars: readonly (EmulatedBar | undefined)[];
+  /** Takes the controller out of its subsystem. */
+  leave(): void;
 }
 
 /**
@@ -79,7 +85,8 @@ export function wireController(
   polled: boolean,
   removed: () => void,
 ): ControllerParts {
-  const { medium, inventory, doorbells, cmb } = storage;
+  const { medium, inventory, doorbells, cmb, subsystem } = storage;
+  const controllerId = subsystem.nextId();
   const { queuePairs, queueEntries, maxTransferBytes } = config;
   const { breaks } = config.odd;
   const strideWords = config.odd.doorbellStrideBytes / 4;
@@ -163,6 +170,11 @@ export function wireController(
     (cid, dw0) => completions.completeLater(0, cid, dw0, NvmeStatus.success),
     !breaks.includes("event-mask"),
   );
+  const abortDelayed = (sqid: number, cid: number): boolean => {
+    const found = delayed.abort(sqid, cid);
+    if (found) completions.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
+    return found;
+  };
   const notices = new Notices(features, events);
   const delayed = new DelayedCommands(command, queues, completions, execute);
   const unplugging = new Unplugging(registers, state, () => {
@@ -183,7 +195,21 @@ export function wireController(
     attached: [],
     refusals: new Map(),
     allCommandSets: false,
-    controllerId: CONTROLLER_ID,
+    controllerId,
+    reservations: subsystem.reservations,
+    reservationNoticed: () => {
+      const { reservationLogAvailable } = AsyncEventInfo.ioCommandSet;
+      events.raise(AsyncEventType.ioCommandSet, reservationLogAvailable, LogPageId.reservationNotification);
+    },
+    outstanding: {
+      nsidOf: (sqid, cid) => delayed.nsidOf(sqid, cid),
+      abort: (sqid, nsid, cid) => {
+        const cids = cid === undefined ? delayed.cidsOf(sqid, nsid) : [cid];
+        return cids.filter((each) => abortDelayed(sqid, each)).length;
+      },
+      preempt: (nsid) => delayed.preempted(nsid),
+      completeAfter: (dw0) => completions.completeLater(command.sqid, command.cid, dw0, NvmeStatus.success),
+    },
     copyFormats: () => features.copyFormats,
     placements: config.placementHandles,
     stripeBytes: config.odd.stripeLog2 === 0 ? 0 : 4096 * 2 ** config.odd.stripeLog2,
@@ -215,19 +241,23 @@ export function wireController(
     useMedium: (used) => {
       io.medium = used;
     },
-    listNamespaces: () => listing.update(),
+    listNamespaces: () => subsystem.listNamespaces(),
   });
   const listing = new NamespaceListing(inventory, services, io, logPages, notices);
   addAdminCommands(commands, {
     ...{ command, registers, queues, features, logPages, events },
-    identify: new Identify(config, inventory, command, transfer),
-    namespaces: new NamespaceCommands(inventory, command, transfer, features, (nsid, change) =>
-      listing.changed(nsid, change),
-    ),
+    identify: new Identify(config, inventory, command, transfer, {
+      id: controllerId,
+      all: () => subsystem.controllerIds,
+    }),
+    namespaces: new NamespaceCommands(inventory, command, transfer, features, controllerId, {
+      changed: (nsid, change) => subsystem.namespaceChanged(nsid, change),
+      isReserved: (nsid) => subsystem.reservations.keepsOut(nsid, nvm.reservations.host.name, true),
+    }),
     abort: (sqid, cid) => {
-      const found = (sqid === 0 && events.abort(cid)) || delayed.abort(sqid, cid);
-      if (found) completions.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
-      return found;
+      const isEvent = sqid === 0 && events.abort(cid);
+      if (isEvent) completions.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
+      return isEvent || abortDelayed(sqid, cid);
     },
     queueDeleted: (sqid) => delayed.queueDeleted(sqid),
     keepAlive: () => keepAlive.refresh(),
@@ -279,16 +309,26 @@ export function wireController(
   const migration = new NvmeMigration(
     {
       ...{ registers, queues, features, events, logPages, nvm, services, delayed },
-      ...{ inventory, medium, ownership, lifecycle, msix },
+      ...{ inventory, medium, ownership, lifecycle, msix, subsystem },
       cmb: cmb?.memory.bytes ?? new Uint8Array(0),
     },
     shapeOf(config),
   );
 
+  const member: SubsystemController = {
+    id: controllerId,
+    listNamespaces: () => listing.update(),
+    namespaceChanged: (nsid, change) => listing.changed(nsid, change),
+  };
+  subsystem.join(member);
   if (!config.incoming) services.powerOn();
   listing.update();
   for (const fault of config.faults) faults.add(fault);
-  return { memory, interrupts, faults, services, unplugging, lifecycle, migration, loop, bars };
+  const leave = (): void => {
+    subsystem.leave(member);
+    subsystem.reservations.leave(nvm.reservations.host);
+  };
+  return { memory, interrupts, faults, services, unplugging, lifecycle, migration, loop, bars, leave };
 }
 
 /** Options that both ends of a migration must have in common, as text. */

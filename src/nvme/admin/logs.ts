@@ -33,7 +33,9 @@ import { AdminOpcode, BROADCAST_NSID, CommandSet, LogPageId } from "../spec/opco
 import { NvmeFdpLogs } from "./fdp-logs.js";
 import { NvmeLogLists } from "./log-lists.js";
 import type { LogPageOptions, LogSource, WholePageOptions } from "./log-source.js";
+import { type PowerMeasurement, readPowerMeasurement } from "./power-measurement.js";
 import { NvmeTelemetry } from "./telemetry.js";
+import { NvmeTopologyLogs } from "./topology-logs.js";
 
 /** Without extended data (LPA), NUMD has 12 bits and counts dwords. */
 const MOST_BYTES_PLAIN = 4096 * 4;
@@ -339,6 +341,16 @@ export class NvmeLogs implements LogSource {
       const name = `log page 0x${lid.toString(16).padStart(2, "0")}`;
       throw new UnsupportedError(`${bdf} doesn't support an index for ${name} (Supported Log Pages, IOS)`);
     }
+  }
+
+  /** Where namespaces, NVM subsystems and managers are reached. */
+  get topology(): NvmeTopologyLogs {
+    return new NvmeTopologyLogs(this);
+  }
+
+  /** Power Measurement (LID 25h). The feature of this name starts one. @throws as read(); NvmeProtocolError */
+  async powerMeasurement(): Promise<PowerMeasurement> {
+    return await readPowerMeasurement(this);
   }
 
   /** Log pages of Flexible Data Placement. */

@@ -1,8 +1,9 @@
 /** Format NVM, Sanitize and Device Self-test. */
-import { checkInteger, checkKeys, checkU32, lookUp } from "../../core/check.js";
+import { checkInteger, checkKeys, checkName, checkU32, lookUp } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import type { CommandOptions } from "../command/command-options.js";
+import { whereSupported } from "../command/supported.js";
 import { decodeBits, Fna, Sanicap } from "../spec/capabilities.js";
 import { SelfTestCode } from "../spec/log-pages.js";
 import { AdminOpcode, BROADCAST_NSID } from "../spec/opcodes.js";
@@ -44,6 +45,11 @@ export const SanitizeAction = {
   /** Exit the media verification state. */
   exitVerification: 5,
 } as const;
+
+/** Sanitize actions that a single namespace has. */
+const namespaceActions = ["exitFailure", "cryptoErase", "exitVerification"] as const;
+/** One of them. */
+export type NamespaceSanitizeAction = (typeof namespaceActions)[number];
 
 /** Options of {@link NvmeMaintenance.sanitize}. */
 export interface SanitizeOptions {
@@ -161,6 +167,32 @@ export class NvmeMaintenance {
       cdw10,
       cdw11: isOverwrite ? pattern : 0,
     });
+  }
+
+  /**
+   * Sanitize Namespace (NVMe 2.1): starts to erase one namespace. It has fewer actions than Sanitize.
+   * @throws UnsupportedError (the controller lacks the command), ArgumentError, NvmeError, TimeoutError, DeviceGoneError,
+   *   ClosedError
+   */
+  async sanitizeNamespace(
+    nsid: number,
+    action: NamespaceSanitizeAction,
+    options: Pick<SanitizeOptions, "allowUnrestrictedExit" | "verification"> = {},
+  ): Promise<void> {
+    const { target } = this;
+    checkInteger("nsid", nsid, 1, BROADCAST_NSID - 1);
+    checkKeys("options", options, ["allowUnrestrictedExit", "verification"]);
+    const name = checkName("action", action, namespaceActions);
+    const command = {
+      name: `Sanitize Namespace (${name}, nsid ${nsid})`,
+      opcode: AdminOpcode.sanitizeNamespace,
+      nsid,
+      cdw10:
+        SanitizeAction[name] |
+        (options.allowUnrestrictedExit === true ? 1 << 3 : 0) |
+        (options.verification === true ? 1 << 10 : 0),
+    };
+    await whereSupported(`${target.bdf} has no Sanitize Namespace command`, () => target.admin(command));
   }
 
   /**

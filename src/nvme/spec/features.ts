@@ -198,6 +198,15 @@ export const Feature = {
     /** Power loss signaling mode (PLSM); 0: off. */
     mode: [0, 2],
   }),
+  /** Power Measurement (FID 25h): starts and stops what the log of this name reports. */
+  powerMeasurement: dword(FeatureId.powerMeasurement, {
+    /** 1 starts a measurement, 0 stops it (ACT). */
+    action: [0, 4],
+    /** What is measured: 0 the whole NVM subsystem (PMTS). */
+    type: [4, 4],
+    /** Minutes after which it stops; 0: never by itself (SMT). */
+    stopMinutes: [16, 16],
+  }),
   /** Software Progress Marker (FID 80h). */
   softwareProgressMarker: dword(FeatureId.softwareProgressMarker, {
     /** How often pre-boot software was loaded since the operating system set it to 0 (PBSLC). */

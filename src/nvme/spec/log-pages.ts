@@ -672,3 +672,111 @@ export const changedZonesLog = record("Changed Zone List Log", 4096, {
   /** First blocks of the zones that changed. */
   zslba: at(8, array(u64, 511)),
 });
+
+/** Dispersed Namespace Participating NVM Subsystems (LID 17h): the header, before the names of 256 bytes. */
+export const dispersedNamespaceHeader = record("Dispersed Namespace Participating NVM Subsystems Log", 256, {
+  /** Counts changes of the log. */
+  generation: at(0, u64),
+  /** Number of NVM subsystems. */
+  subsystems: at(8, u64),
+});
+/** Bytes of an NVMe Qualified Name (NQN) in a log. */
+export const NQN_BYTES = 256;
+
+/** Management Address List (LID 18h): an entry. */
+export const managementAddress = record("Management Address Descriptor", 512, {
+  /** Type of the address; see {@link ManagementAddressType}. */
+  type: at(0, u8),
+  /** The address: a URI in UTF-8, zeros after it. */
+  uri: at(4, bytes(508)),
+});
+/** Types of management addresses. */
+export const ManagementAddressType = {
+  /** Agent that manages the NVM subsystem. */
+  subsystemAgent: 1,
+  /** Manager of the fabric interface. */
+  fabricManager: 2,
+  /** The list ends before this entry. */
+  end: 0xff,
+} as const;
+
+/** Reachability Groups and Reachability Associations (LIDs 1Ah and 1Bh): the header. */
+export const reachabilityHeader = record("Reachability Log", 16, {
+  /** Counts changes of the log. */
+  changeCount: at(0, u64),
+  /** Number of descriptors. */
+  descriptors: at(8, u16),
+});
+/** A reachability group or association, before the ids of its namespaces or groups. */
+export const reachabilityDescriptor = record("Reachability Descriptor", 32, {
+  /** Identifier of the group or association. */
+  id: at(0, u32),
+  /** Number of ids after the descriptor. */
+  members: at(4, u32),
+  /** Change count of the log when it changed last. */
+  changeCount: at(8, u64),
+  /** Of an association: its characteristics (RAC). */
+  characteristics: at(16, u8),
+});
+
+/** Power Measurement (LID 25h): the log, before its histogram. A power is a value of {@link MeasuredPower}. */
+export const powerMeasurementLog = record("Power Measurement Log", 64, {
+  /** Version of the layout, 0. */
+  version: at(0, u8),
+  /** Counts starts of a measurement, modulo 256. */
+  generation: at(1, u8),
+  /** 1: intervals are measured now (PME). */
+  enabled: at(2, bits(u16, 0, 1)),
+  /** 1: intervals are missing between the others (NCPDF). */
+  nonContiguous: at(2, bits(u16, 1, 1)),
+  /** 1: the values are estimates (EPF). */
+  estimated: at(2, bits(u16, 2, 1)),
+  /** 1: `maximumTime` is reported (MIPWRTS). */
+  hasMaximumTime: at(2, bits(u16, 3, 1)),
+  /** 1: intervals were beyond the histogram (PHDO). */
+  overflowed: at(2, bits(u16, 4, 1)),
+  /** What is measured: 0 the whole NVM subsystem (PMT). */
+  type: at(2, bits(u16, 12, 4)),
+  /** Size of the log, in bytes. */
+  totalBytes: at(4, u32),
+  /** Intervals measured; stays at FFFFFFFFh. */
+  count: at(8, u32),
+  /** Number of histogram bins in this log. */
+  bins: at(12, u16),
+  /** Minutes until the measurement stops; 0: not specified. */
+  minutesRemaining: at(14, u16),
+  /** Time when the measurement stopped, as the Timestamp feature has it. */
+  stopTime: at(16, u64),
+  /** Size of a histogram bin's descriptor, in bytes. */
+  binBytes: at(24, u16),
+  /** Width of a bin, in milliwatts. */
+  binMilliwatts: at(26, u16),
+  /** Most bins that the log can have. */
+  mostBins: at(28, u16),
+  /** Size of the vendor's part, in bytes. */
+  vendorBytes: at(30, u16),
+  /** Intervals beyond the last bin; stays at FFFFFFFFh. */
+  overflowCount: at(32, u32),
+  /** Average of the intervals. */
+  average: at(40, u32),
+  /** Maximum of the intervals. */
+  maximum: at(44, u32),
+  /** Time of the maximum, as the Timestamp feature has it. */
+  maximumTime: at(48, u64),
+  /** Largest error, in percent; 255: not reported. */
+  percentError: at(56, u8),
+});
+/** Power Measurement (LID 25h): a bin of the histogram. */
+export const powerHistogramBin = record("Power Histogram Descriptor", 8, {
+  /** Intervals in the bin; stays at FFFFFFFFh. */
+  count: at(0, u32),
+  /** Lowest power of the bin. */
+  from: at(4, u32),
+});
+/** A power in the Power Measurement log. */
+export const MeasuredPower = {
+  /** Value (PWRV), in units of `scale`. */
+  value: [0, 16],
+  /** Scale (PWRS): 0 not reported, 1 0.0001 W, 2 0.01 W. */
+  scale: [16, 2],
+} as const satisfies BitTable;

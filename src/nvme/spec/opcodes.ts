@@ -144,6 +144,14 @@ export const IoOpcode = {
   zoneAppend: 0x7d,
 } as const;
 
+/** Cancel, CDW11 bits 1:0 (ACODE). */
+export const CancelAction = {
+  /** One command, by its identifier. */
+  single: 0,
+  /** All commands of the queue to a namespace, or to all. */
+  multiple: 1,
+} as const;
+
 /** Identify: Controller or Namespace Structure. */
 export const IdentifyCns = {
   /** Identify Namespace, NVM Command Set. */

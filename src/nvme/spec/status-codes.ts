@@ -509,6 +509,8 @@ export const commandSpecificStatus = {
     "Command Size Limit Exceeded",
     "The command asks for more than the controller's limit",
   ],
+  /** SCT 1, SC 84h: Invalid Command ID. */
+  invalidCommandId: [0x84, "Invalid Command ID", "A Cancel command named itself"],
   /** SCT 1, SC 85h: Incompatible Namespace or Format. */
   incompatibleNamespace: [
     0x85,

@@ -66,6 +66,23 @@ export const logDescriptions = {
     options: { "endg-id": value("N", "the group (default 1)", { short: "e" }) },
     example: prints,
   }),
+  dispersed: reads("dispersed-ns-participating-nss-log", "NVM subsystems where a dispersed namespace is", {
+    options: { "namespace-id": value("N", "the namespace (default 1)", { short: "n" }) },
+    example: prints,
+  }),
+  managers: reads("mgmt-addr-list-log", "addresses of management agents", { options: none, example: prints }),
+  reachabilityGroups: reads("reachability-groups-log", "namespaces that reach each other", {
+    options: { "groups-only": flag("without the namespaces", "g") },
+    example: prints,
+  }),
+  reachabilityAssociations: reads("reachability-associations-log", "groups that reach each other", {
+    options: { "associations-only": flag("without the groups", "a") },
+    example: prints,
+  }),
+  power: reads("power-measurement-log", "power of intervals, and their histogram", {
+    options: none,
+    example: prints,
+  }),
   changedAllocated: reads("changed-alloc-ns-list-log", "namespaces of the subsystem that changed", {
     options: none,
     example: prints,

@@ -46,6 +46,19 @@ export const maintenanceDescriptions = {
     },
     example: ["-f image.bin -a 1 -s 2", "sends an image, and activates it in slot 2"],
   }),
+  sanitizeNamespace: destroys("sanitize-ns", "erase a namespace (NVMe 2.1)", {
+    needs: "-n N -a ACTION",
+    options: {
+      "namespace-id": value("N", "the namespace", { short: "n" }),
+      sanact: value("ACTION", "1 exit failure, 4 crypto erase, 5 exit verification", {
+        short: "a",
+        offer: ["1", "4", "5"],
+      }),
+      ause: flag("allow exit failure after a failed operation", "u"),
+      emvs: flag("enter the media verification state when done", "e"),
+    },
+    example: ["-n 1 -a 4", "erases namespace 1 by its keys"],
+  }),
   sanitize: destroys("sanitize", "erase everything in the NVM subsystem", {
     needs: "-a ACTION",
     text: "Starts the operation, which goes on through resets; sanitize-log shows how far it is.",

@@ -17,6 +17,7 @@ import { openSink, STANDARD } from "../commands/data-file.js";
 import { nameOf } from "../names.js";
 import { hex, type Json, pairs } from "../output.js";
 import { persistentEventsJson } from "./persistent-events.js";
+import { topologyCommands } from "./topology-logs.js";
 
 const ID = 0xffff;
 const areas = [1, 2, 3, 4] as const;
@@ -224,6 +225,7 @@ export const logCommands = commands(logDescriptions, {
       };
     };
   },
+  ...topologyCommands,
   changedAllocated: () => async (nvme) => {
     const ids = await nvme.logs.changedAllocatedNamespaces();
     const list = ids === "many" ? ["0xffffffff"] : ids.map((nsid) => `0x${nsid.toString(16)}`);

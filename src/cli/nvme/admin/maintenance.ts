@@ -50,6 +50,12 @@ const ALLOCATE = 3;
 /** Identify directive, Enable Directive. */
 const ENABLE = 1;
 const POLL_MS = 250;
+/** Sanitize actions that a single namespace has. */
+const namespaceActions = {
+  exitFailure: SanitizeAction.exitFailure,
+  cryptoErase: SanitizeAction.cryptoErase,
+  exitVerification: SanitizeAction.exitVerification,
+} as const;
 
 export const maintenanceCommands = commands(maintenanceDescriptions, {
   async download(args) {
@@ -78,6 +84,17 @@ export const maintenanceCommands = commands(maintenanceDescriptions, {
       const { needs, overlap } = await nvme.firmware.commit(action, { slot, bootPartition });
       const text = `committed (${action})${needs === "none" ? "" : `; it needs a ${needs}`}`;
       return { json: { action, slot: slot ?? 0, needs, overlap }, text };
+    };
+  },
+  sanitizeNamespace(args) {
+    const action = keyOf(args, "sanact", namespaceActions);
+    const nsid = args.needed("namespace-id", BROADCAST_NSID - 1, 1);
+    const options = { allowUnrestrictedExit: args.has("ause"), verification: args.has("emvs") };
+    return async (nvme, ask) => {
+      if (action === "cryptoErase") await ask(`This erases all data of namespace ${nsid}`, nsid);
+      else await ask(`This ends a state of sanitize (${action})`);
+      await nvme.maintenance.sanitizeNamespace(nsid, action, options);
+      return { json: { action, nsid }, text: `started ${action} of namespace ${nsid}` };
     };
   },
   sanitize(args) {

@@ -23,7 +23,7 @@ const VENDOR = { admin: 0xc0, io: 0x80 } as const;
 /** Commands without received data that change nothing. */
 const harmless: Readonly<Record<Kind, readonly number[]>> = {
   admin: [AdminOpcode.keepAlive],
-  io: [IoOpcode.flush, IoOpcode.compare, IoOpcode.verify],
+  io: [IoOpcode.flush, IoOpcode.cancel, IoOpcode.compare, IoOpcode.verify],
 };
 
 /** I/O commands that destroy data. */

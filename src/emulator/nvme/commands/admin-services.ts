@@ -15,6 +15,7 @@ import type { BootPartitions } from "../medium/boot-partitions.js";
 import type { FirmwareReset } from "../medium/firmware-image.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
+import { reachabilityLogs } from "../medium/reachability.js";
 import type { RpmbTarget } from "../medium/rpmb-target.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import type { DelayedCommands } from "../queues/delayed-commands.js";
@@ -179,6 +180,8 @@ export class AdminServices {
       new PowerStates({ ...context, count: config.powerStates, odd: config.odd }),
       this.hostMemory ?? withoutHostMemory,
       new LbaStatus(context),
+      context.nvm.reservations.host,
+      reachabilityLogs(context.command, context.inventory),
       new ManagementCommands(context),
       ...(context.bootPartitions === undefined
         ? []

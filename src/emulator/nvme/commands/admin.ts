@@ -70,6 +70,11 @@ export function addAdminCommands(commands: Map<number, AdminCommand>, parts: Adm
     effects: LBCC | NCC,
     lockable: true,
   });
+  commands.set(AdminOpcode.sanitizeNamespace, {
+    execute: () => namespaces.sanitize(),
+    effects: LBCC,
+    lockable: true,
+  });
   commands.set(AdminOpcode.namespaceManagement, {
     execute: () => namespaces.manage(),
     effects: NIC,

@@ -19,6 +19,7 @@ import type { Transfer } from "../host/transfer.js";
 import { type Inventory, MAX_NAMESPACES } from "../medium/inventory.js";
 import { lbaFormats } from "../medium/lba-formats.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
+import { REACHABILITY_GROUP } from "../medium/reachability.js";
 import { rpmbsOf } from "../medium/rpmb-target.js";
 import { MAX_EVENT_REQUESTS } from "../queues/async-events.js";
 import { nvmeVersion } from "../queues/registers.js";
@@ -31,8 +32,6 @@ import { RESERVATION_CAPABILITIES } from "./io/reservations.js";
 import { powerDescriptors } from "./power-descriptors.js";
 import { SANITIZE_CAPABILITIES } from "./sanitize.js";
 
-/** The only controller of its subsystem. */
-export const CONTROLLER_ID = 1;
 /** Entries of the Error Information log. */
 export const ERROR_LOG_ENTRIES = 64;
 /** Abort commands outstanding at most, zero-based: they are executed at once. */
@@ -67,16 +66,22 @@ const ONCS = {
   verify: 1 << 7,
   copy: 1 << 8,
 } as const;
-/** CTRATT: endurance groups. */
+/** CTRATT: Host Identifiers of 128 bits; endurance groups. */
+const CTRATT_HOST_ID_128 = 1 << 0;
 const CTRATT_ENDURANCE_GROUPS = 1 << 4;
 /** The only one: the whole medium. */
 export const ENDURANCE_GROUP = 1;
-/** CMIC: asymmetric namespace access. */
+/** CMIC: several controllers; asymmetric namespace access. */
+const CMIC_CONTROLLERS = 1 << 1;
 const CMIC_ACCESS = 1 << 3;
 /** CTRATT: extended LBA formats, which the host enables by Host Behavior Support. */
 const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
 /** The same: flexible data placement. */
 const CTRATT_PLACEMENT = 1 << 19;
+/** CRCAP: the reachability logs. */
+const REACHABILITY_REPORTED = 1;
+/** NMIC: several controllers reach the namespace. */
+const NMIC_SHARED = 1;
 /** FUSES: Compare and Write. */
 const FUSES = 1;
 const OAES = { namespaceAttributes: 1 << 8, firmwareActivation: 1 << 9, access: 1 << 11 } as const;
@@ -106,6 +111,13 @@ export interface ControllerIdentity {
   readonly odd: Oddities;
 }
 
+/** Identifiers of the controllers of a subsystem. */
+export interface ControllerIds {
+  /** This controller's. */
+  readonly id: number;
+  all(): readonly number[];
+}
+
 /** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
 export class Identify {
   constructor(
@@ -113,6 +125,7 @@ export class Identify {
     private readonly inventory: Inventory,
     private readonly command: Command,
     private readonly transfer: Transfer,
+    private readonly controllerIds: ControllerIds,
   ) {}
 
   execute(): number {
@@ -165,8 +178,11 @@ export class Identify {
         return this.describe(nsid, true, () =>
           identifyIndependentNamespace.encode({
             nstat: 1,
+            nmic: this.isShared ? NMIC_SHARED : 0,
+            rescap: RESERVATION_CAPABILITIES,
             anagrpid: anaGroupOf(nsid, this.identity.anaGroups),
             endgid: ENDURANCE_GROUP,
+            rgrpid: REACHABILITY_GROUP,
           }),
         );
       case IdentifyCns.enduranceGroups: {
@@ -177,13 +193,13 @@ export class Identify {
       case IdentifyCns.controllersOfNamespace: {
         const namespace = this.inventory.get(nsid);
         if (namespace === undefined) return NvmeStatus.invalidNamespace;
-        return controllers(namespace.attached && controllerId <= CONTROLLER_ID);
+        return this.controllers(controllerId, namespace.attached);
       }
       case IdentifyCns.controllers:
-        return controllers(controllerId <= CONTROLLER_ID);
+        return this.controllers(controllerId, true);
       case IdentifyCns.commandSets: {
         // One combination: all that there are, together.
-        if (controllerId !== CONTROLLER_ID && controllerId !== 0xffff) return NvmeStatus.invalidField;
+        if (controllerId !== this.controllerIds.id && controllerId !== 0xffff) return NvmeStatus.invalidField;
         const page = new Uint8Array(IDENTIFY_BYTES);
         page[0] =
           (1 << CommandSet.nvm) |
@@ -245,12 +261,15 @@ export class Identify {
       fr: identity.odd.firmware ?? Firmware.revision(inventory),
       rab: 0,
       mdts: log2Pages(identity.maxTransferBytes),
-      cntlid: CONTROLLER_ID,
+      cntlid: this.controllerIds.id,
       ver: identity.odd.version === "1.0" ? 0 : nvmeVersion(identity.odd),
       oaes: OAES.namespaceAttributes | OAES.firmwareActivation | (identity.anaGroups > 0 ? OAES.access : 0),
       ...asymmetricAccess(identity.anaGroups),
+      cmic: (identity.anaGroups > 0 ? CMIC_ACCESS : 0) | (this.isShared ? CMIC_CONTROLLERS : 0),
       endgidmax: ENDURANCE_GROUP,
+      crcap: REACHABILITY_REPORTED,
       ctratt:
+        CTRATT_HOST_ID_128 |
         CTRATT_ENDURANCE_GROUPS |
         CTRATT_EXTENDED_LBA_FORMATS |
         (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
@@ -314,6 +333,19 @@ export class Identify {
     });
   }
 
+  /** A list of the subsystem's controllers from an id on. */
+  private controllers(first: number, has: boolean): Uint8Array {
+    const ids = has ? this.controllerIds.all().filter((id) => id >= first) : [];
+    const page = new Uint16Array(IDENTIFY_BYTES / 2);
+    page.set([ids.length, ...ids.slice(0, page.length - 1)]);
+    return new Uint8Array(page.buffer);
+  }
+
+  /** Whether the subsystem has several controllers, all of which reach all namespaces. */
+  private get isShared(): boolean {
+    return this.controllerIds.all().length > 1;
+  }
+
   private isKnownSet(csi: number): boolean {
     return (
       csi === CommandSet.nvm ||
@@ -364,6 +396,7 @@ export class Identify {
       flbas: (record.format & 0xf) | (record.extended ? 1 << 4 : 0),
       mc: METADATA_CAPABILITIES,
       dpc: PROTECTION_CAPABILITIES,
+      nmic: this.isShared ? NMIC_SHARED : 0,
       dps: record.protection | (record.protectionFirst ? 1 << 3 : 0),
       rescap: RESERVATION_CAPABILITIES,
       dlfeat: DLFEAT,
@@ -413,7 +446,6 @@ function stripe(log2: number): Uint8Array {
 function asymmetricAccess(groups: number): Partial<IdentifyController> {
   if (groups === 0) return {};
   return {
-    cmic: CMIC_ACCESS,
     anatt: ANA_TRANSITION_SECONDS,
     anacap: ANA_CAPABILITIES,
     anagrpmax: groups,
@@ -444,13 +476,6 @@ const formatFields = {
 
 function log2Pages(bytes: number): number {
   return Math.log2(bytes / 4096);
-}
-
-function controllers(ours: boolean): Uint8Array {
-  const page = new Uint16Array(IDENTIFY_BYTES / 2);
-  page[0] = ours ? 1 : 0;
-  page[1] = ours ? CONTROLLER_ID : 0;
-  return new Uint8Array(page.buffer);
 }
 
 function nvmNamespace(): Uint8Array {

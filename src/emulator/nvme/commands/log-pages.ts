@@ -246,7 +246,7 @@ function commandsSupported(csi: number, commands: AdminCommands): Uint8Array | n
   const iocs = new Array<number>(256).fill(0);
   if (csi === CommandSet.keyValue) {
     const { store, delete: remove } = KeyValueOpcode;
-    for (const opcode of [IoOpcode.flush, ...Object.values(KeyValueOpcode)])
+    for (const opcode of [IoOpcode.flush, IoOpcode.cancel, ...Object.values(KeyValueOpcode)])
       iocs[opcode] = CSUPP | (opcode === store || opcode === remove ? LBCC : 0);
     return commandEffectsLog.encode({ acs, iocs });
   }
@@ -265,7 +265,7 @@ function commandsSupported(csi: number, commands: AdminCommands): Uint8Array | n
     IoOpcode.zoneManagementSend,
   ];
   for (const opcode of Object.values(IoOpcode)) {
-    if (opcode === IoOpcode.cancel || (csi === CommandSet.nvm && zoneOpcodes.includes(opcode))) continue;
+    if (csi === CommandSet.nvm && zoneOpcodes.includes(opcode)) continue;
     iocs[opcode] = CSUPP | (changing.includes(opcode) ? LBCC : 0);
   }
   return commandEffectsLog.encode({ acs, iocs });

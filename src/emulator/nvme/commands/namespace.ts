@@ -10,9 +10,20 @@ import { lbaFormats, protectionBytes } from "../medium/lba-formats.js";
 import type { EmulatedNamespace, NamespaceRecord, ZoneShape } from "../medium/namespace.js";
 import type { NamespaceChange } from "./admin-service.js";
 import type { Features } from "./features.js";
-import { CONTROLLER_ID } from "./identify.js";
 
 const CREATE_BYTES = 4096;
+/** Of CDW10 of Sanitize Namespace: actions (SANACT), and EMVS. */
+const EXIT_FAILURE = 1;
+const CRYPTO_ERASE = 4;
+const VERIFICATION = 1 << 10;
+
+/** What these commands need of the subsystem. */
+export interface NamespaceEvents {
+  changed(nsid: number, change: NamespaceChange): void;
+  /** Whether another host's reservation forbids this one to write. */
+  isReserved(nsid: number): boolean;
+}
+
 /** Shape of zoned namespaces that are created by command: the specification leaves it to the controller. */
 const defaultZones: ZoneShape = {
   zoneSizeBytes: 16 * UNIT_BYTES,
@@ -29,7 +40,8 @@ export class NamespaceCommands {
     private readonly command: Command,
     private readonly transfer: Transfer,
     private readonly features: Features,
-    private readonly changed: (nsid: number, change: NamespaceChange) => void,
+    private readonly controllerId: number,
+    private readonly subsystem: NamespaceEvents,
   ) {}
 
   format(): number {
@@ -49,6 +61,7 @@ export class NamespaceCommands {
       nsid === BROADCAST_NSID ? inventory.all.filter(({ attached }) => attached) : [inventory.get(nsid)];
     for (const namespace of targets) {
       if (namespace === undefined || !namespace.attached) return NvmeStatus.invalidNamespace;
+      if (this.subsystem.isReserved(namespace.nsid)) return NvmeStatus.reservationConflict;
       if (
         (namespace.zones !== undefined || namespace.values !== undefined) &&
         lbaFormats[index]?.metadataBytes !== 0
@@ -66,10 +79,24 @@ export class NamespaceCommands {
         protection,
         protectionFirst,
       });
-      this.changed(record.nsid, "formatted");
+      this.subsystem.changed(record.nsid, "formatted");
       if (!done) return NvmeStatus.writeFault;
     }
     return NvmeStatus.success;
+  }
+
+  /** Sanitize Namespace: a crypto erase, which has happened when the command completes. No failure mode is entered. */
+  sanitize(): number {
+    const { command, inventory } = this;
+    const namespace = inventory.get(command.nsid);
+    if (namespace === undefined || !namespace.attached) return NvmeStatus.invalidNamespace;
+    if (this.subsystem.isReserved(command.nsid)) return NvmeStatus.reservationConflict;
+    const action = command.cdw(10) & 7;
+    if (action === EXIT_FAILURE) return NvmeStatus.success;
+    if (action !== CRYPTO_ERASE || (command.cdw(10) & VERIFICATION) !== 0) return NvmeStatus.invalidField;
+    const done = inventory.create({ ...namespace.record, attached: true });
+    this.subsystem.changed(command.nsid, "formatted");
+    return done ? NvmeStatus.success : NvmeStatus.writeFault;
   }
 
   manage(): number {
@@ -93,7 +120,7 @@ export class NamespaceCommands {
     const status = this.transfer.fetch(command, list);
     if (status !== NvmeStatus.success) return status;
     const view = new DataView(list.buffer);
-    if (view.getUint16(0, true) !== 1 || view.getUint16(2, true) !== CONTROLLER_ID) {
+    if (view.getUint16(0, true) !== 1 || view.getUint16(2, true) !== this.controllerId) {
       return NvmeStatus.controllerListInvalid;
     }
     const attaches = select === 0;
@@ -101,7 +128,7 @@ export class NamespaceCommands {
       return attaches ? NvmeStatus.namespaceAlreadyAttached : NvmeStatus.namespaceNotAttached;
     }
     const done = inventory.attach(command.nsid, attaches);
-    this.changed(command.nsid, attaches ? "attached" : "removed");
+    this.subsystem.changed(command.nsid, attaches ? "attached" : "removed");
     return done ? NvmeStatus.success : NvmeStatus.writeFault;
   }
 
@@ -157,7 +184,7 @@ export class NamespaceCommands {
     for (const namespace of targets) {
       if (namespace === undefined) return NvmeStatus.invalidNamespace;
       done = inventory.delete(namespace.nsid) && done;
-      this.changed(namespace.nsid, "removed");
+      this.subsystem.changed(namespace.nsid, "removed");
     }
     return done ? NvmeStatus.success : NvmeStatus.writeFault;
   }

@@ -1,6 +1,7 @@
 /** Commands that a `latency` fault delays. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
+import { BROADCAST_NSID } from "../../../nvme/spec/opcodes.js";
 import { SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { type Command, PENDING } from "../host/command.js";
@@ -78,6 +79,18 @@ export class DelayedCommands {
     return due.length;
   }
 
+  /** Namespace of a waiting command; undefined if it isn't there. */
+  nsidOf(sqid: number, cid: number): number | undefined {
+    return this.waiting.find(({ sq, sqe }) => sq.id === sqid && cidOf(sqe) === cid)?.sqe[1];
+  }
+
+  /** Identifiers of the queue's waiting commands. @param nsid FFFFFFFFh: of any namespace */
+  cidsOf(sqid: number, nsid: number): number[] {
+    return this.waiting
+      .filter(({ sq, sqe }) => sq.id === sqid && (nsid === BROADCAST_NSID || sqe[1] === nsid))
+      .map(({ sqe }) => cidOf(sqe));
+  }
+
   /** Drops a command without completing it. @returns whether it was waiting */
   abort(sqid: number, cid: number): boolean {
     const index = this.waiting.findIndex(({ sq, sqe }) => sq.id === sqid && cidOf(sqe) === cid);
@@ -88,11 +101,19 @@ export class DelayedCommands {
 
   /** Aborts the commands of a submission queue that was deleted. */
   queueDeleted(sqid: number): void {
-    const gone = this.waiting.filter(({ sq }) => sq.id === sqid);
-    this.waiting = this.waiting.filter(({ sq }) => sq.id !== sqid);
-    for (const { sq, sqe } of gone) {
-      this.completions.completeOn(sq, cidOf(sqe), 0, NvmeStatus.commandAbortedDueToSqDeletion);
-    }
+    this.abortAll(({ sq }) => sq.id === sqid, NvmeStatus.commandAbortedDueToSqDeletion);
+  }
+
+  /** Aborts the I/O commands of a host whose registration another one has preempted. */
+  preempted(nsid: number): void {
+    const status = NvmeStatus.commandAbortedDueToPreemptAndAbort;
+    this.abortAll(({ sq, sqe }) => sq.id !== 0 && sqe[1] === nsid, status);
+  }
+
+  private abortAll(isGone: (command: DelayedCommand) => boolean, status: number): void {
+    const gone = this.waiting.filter(isGone);
+    this.waiting = this.waiting.filter((each) => !isGone(each));
+    for (const { sq, sqe } of gone) this.completions.completeOn(sq, cidOf(sqe), 0, status);
   }
 
   clear(): void {

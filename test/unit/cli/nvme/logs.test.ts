@@ -77,12 +77,14 @@ test.each([
   "fid-support-effects-log",
   "mi-cmd-support-effects-log",
   "media-unit-stat-log",
-  "resv-notif-log",
   "predictable-lat-log",
   "pred-lat-event-agg-log",
   "endurance-event-agg-log",
   "rotational-media-info-log",
   "changed-alloc-ns-list-log",
+  "dispersed-ns-participating-nss-log",
+  "mgmt-addr-list-log",
+  "power-measurement-log",
 ])("%s says that a controller lacks the page", async (name) => {
   await expect(iova(name, emulator.address)).rejects.toThrow(/Invalid Log Page/);
 });
@@ -115,6 +117,22 @@ test("supported-cap-config-log has nvme-cli's keys", async () => {
   );
 });
 
+test("reachability logs have nvme-cli's keys, with a list where nvme-cli repeats a key", async () => {
+  expect(await iovaJson("reachability-groups-log", emulator.address)).toEqual({
+    chngc: 0,
+    nrgd: 1,
+    "rgid: 1": { nnid: 2, chngc: 0, nsid: [1, 2] },
+  });
+  expect(await iovaJson("reachability-groups-log", emulator.address, "-g")).toMatchObject({
+    "rgid: 1": { nsid: [] },
+  });
+  expect(await iovaJson("reachability-associations-log", emulator.address)).toEqual({
+    chngc: 0,
+    nrad: 1,
+    "rasid: 1": { nrid: 1, chngc: 0, rac: 0, rgid: [1] },
+  });
+});
+
 test("endurance-log takes nvme-cli's name of the group", async () => {
   expect(await iovaJson("endurance-log", emulator.address, "-g", "1")).toMatchObject({ avl_spare: 100 });
 });
@@ -126,6 +144,7 @@ test.each([
   [["media-unit-stat-log", "-d", "0x10000"], "--domain-id"],
   [["supported-cap-config-log", "-d", "0x10000"], "--domain-id"],
   [["pred-lat-event-agg-log", "-e", "few"], "--log-entries"],
+  [["dispersed-ns-participating-nss-log", "-n", "0"], "--namespace-id 0"],
 ] as const)("nvme %j is refused before anything is opened", async ([name, ...args], reason) => {
   const refusal = iova(name, "vfio-user:/nowhere", ...args);
   await expect(refusal).rejects.toThrow(ConfigError);

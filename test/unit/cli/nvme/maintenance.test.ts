@@ -51,6 +51,12 @@ test("device-self-test waits for a short test, and shows what runs", async () =>
   expect(await iova("device-self-test", address, "-s", "0")).toBe("no test runs; the last one: Success\n");
 });
 
+test("sanitize-ns erases one namespace", async () => {
+  const { address } = emulator;
+  const args = ["sanitize-ns", address, "-n", "1", "-a", "4", "--yes"] as const;
+  expect(await iovaJson(...args)).toEqual({ action: "cryptoErase", nsid: 1 });
+});
+
 test("sanitize starts, and its log shows the end", async () => {
   const { address } = emulator;
   expect(await iovaJson("sanitize", address, "-a", "2", "--yes")).toEqual({ action: "blockErase" });
@@ -104,6 +110,8 @@ test.each([
   [["fw-commit", "-a", "5", "--yes"], "expected one of 0, 1, 2, 3, 6, 7"],
   [["fw-commit", "-a", "1", "-s", "8", "--yes"], "--slot 8"],
   [["sanitize", "-a", "9", "--yes"], "--sanact 9"],
+  [["sanitize-ns", "-n", "1", "-a", "2", "--yes"], "--sanact 2"],
+  [["sanitize-ns", "-a", "4", "--yes"], "--namespace-id"],
   [["sanitize", "-a", "3", "-n", "17", "--yes"], "--owpass 17"],
   [["sanitize", "-a", "2"], "--yes"],
   [["device-self-test", "-s", "5", "--yes"], "--self-test-code 5"],

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { emulatedFirmware } from "../../../../src/doors/emulator.js";
 import {
+  AdminOpcode,
   AsyncEventInfo,
   Feature,
   LogPageId,
@@ -11,7 +12,7 @@ import {
   SelfTestCode,
   SelfTestResult,
 } from "../../../../src/doors/nvme.js";
-import { ArgumentError, type NvmeController } from "../../../../src/index.js";
+import { ArgumentError, type NvmeController, UnsupportedError } from "../../../../src/index.js";
 import { caught } from "../../../support/caught.js";
 import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 import { eventually } from "../../../support/eventually.js";
@@ -258,4 +259,46 @@ describe("the emulated controller's own data", () => {
     expect(await told(nvme)).toMatchObject({ hostMemory: { sizeBytes: 128 * 1024, damaged: 0 } });
     expect(again.closed).toBe(false);
   });
+});
+
+describe("Sanitize Namespace", () => {
+  test("erases one namespace and leaves the others", async () => {
+    const nvme = await openController({ namespaces: 2 });
+    const [one, two] = [await nvme.namespace(1), await nvme.namespace(2)];
+    const data = Buffer.alloc(512, 0xa5);
+    await one.write(3, data);
+    await two.write(3, data);
+    await nvme.maintenance.sanitizeNamespace(1, "cryptoErase");
+    expect((await one.read(3, 512)).every((byte) => byte === 0)).toBe(true);
+    expect((await two.read(3, 512)).equals(data)).toBe(true);
+    await nvme.maintenance.sanitizeNamespace(1, "exitFailure");
+    expect(await caught(nvme.maintenance.sanitizeNamespace(9, "cryptoErase"))).toMatchObject({
+      status: "Invalid Namespace or Format",
+    });
+    const verified = nvme.maintenance.sanitizeNamespace(1, "cryptoErase", { verification: true });
+    expect(await caught(verified)).toMatchObject({ status: "Invalid Field in Command" });
+  });
+
+  test("is checked, and a controller without it is named", async () => {
+    const { maintenance } = await openController({ odd: { refusedAdmin: [AdminOpcode.sanitizeNamespace] } });
+    expect(await caught(maintenance.sanitizeNamespace(0, "cryptoErase"))).toBeInstanceOf(ArgumentError);
+    expect(await caught(maintenance.sanitizeNamespace(1, "overwrite" as "cryptoErase"))).toBeInstanceOf(
+      ArgumentError,
+    );
+    const error = await caught(maintenance.sanitizeNamespace(1, "cryptoErase"));
+    expect(error).toBeInstanceOf(UnsupportedError);
+    expect(error).toMatchObject({ message: expect.stringContaining("no Sanitize Namespace command") });
+  });
+});
+
+test("the logs of reachability say that all namespaces reach each other", async () => {
+  const nvme = await openController({ namespaces: 3 });
+  expect(await nvme.logs.topology.reachabilityGroups()).toEqual({
+    changeCount: 0n,
+    groups: [{ groupId: 1, changeCount: 0n, namespaces: [1, 2, 3] }],
+  });
+  expect((await nvme.logs.topology.reachabilityAssociations()).associations).toEqual([
+    { associationId: 1, changeCount: 0n, characteristics: 0, groups: [1] },
+  ]);
+  expect((await nvme.structures.independentNamespace(2)).rgrpid).toBe(1);
 });

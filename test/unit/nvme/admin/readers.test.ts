@@ -290,6 +290,100 @@ describe("Get Log Page", () => {
     expect(recording.last.words).toEqual({ nsid: ALL, cdw10: whole(0x16, 512), cdw11: 7 << 16 });
   });
 
+  test("topology.dispersedNamespace reads page 17h of a namespace to its end, in parts", async () => {
+    const names = Array.from({ length: 20 }, (_, i) => `nqn.2026-01.org.iova:${i}`);
+    const page = bytes(256 + 256 * names.length, [0, 8, 3], [8, 8, names.length]);
+    for (const [i, name] of names.entries()) page.set(Buffer.from(name), 256 + 256 * i);
+    const { recording, logs } = withLog(0x17, page);
+    expect(await logs.topology.dispersedNamespace(5)).toEqual({ generation: 3n, subsystems: names });
+    expect(recording.last.words["nsid"]).toBe(5);
+    recording.logPages.set(0x17, bytes(4096, [8, 8, 2n ** 40n]));
+    await expect(logs.topology.dispersedNamespace(5)).rejects.toThrow(/log page 17h claims/);
+  });
+
+  test("topology.managementAddresses reads page 18h up to the end of the list", async () => {
+    const page = bytes(4096, [0, 1, 2], [512, 1, 0], [1024, 1, 1], [1536, 1, 0xff], [2048, 1, 1]);
+    page.set(Buffer.from("https://manager.example"), 4);
+    page.set(Buffer.from("https://bmc.example/redfish"), 1028);
+    const { recording, logs } = withLog(0x18, page);
+    expect(await logs.topology.managementAddresses()).toEqual([
+      { type: 2, uri: "https://manager.example" },
+      { type: 1, uri: "https://bmc.example/redfish" },
+    ]);
+    expect(recording.last.words).toEqual({ nsid: ALL, cdw10: whole(0x18, 4096) });
+  });
+
+  test("topology.reachabilityGroups and reachabilityAssociations read pages 1Ah and 1Bh", async () => {
+    const list = bytes(
+      16 + 32 + 4 * 1200 + 32 + 4,
+      [0, 8, 7],
+      [8, 2, 2],
+      [16, 4, 1],
+      [20, 4, 1200],
+      [24, 8, 6],
+      [32, 1, 3],
+      ...Array.from({ length: 1200 }, (_, i) => [48 + 4 * i, 4, i + 1] as [number, 4, number]),
+      [4848, 4, 2],
+      [4852, 4, 1],
+      [4880, 4, 9],
+    );
+    const { recording, logs } = withLog(0x1a, list);
+    const { changeCount, groups } = await logs.topology.reachabilityGroups();
+    expect(changeCount).toBe(7n);
+    expect(groups.map(({ groupId, namespaces }) => [groupId, namespaces.length, namespaces.at(-1)])).toEqual([
+      [1, 1200, 1200],
+      [2, 1, 9],
+    ]);
+    recording.logPages.set(0x1b, list);
+    const { associations } = await logs.topology.reachabilityAssociations();
+    expect(associations[0]).toMatchObject({ associationId: 1, changeCount: 6n, characteristics: 3 });
+    expect(associations[1]?.groups).toEqual([9]);
+    recording.logPages.set(0x1a, bytes(80, [8, 2, 2], [16, 4, 1], [20, 4, 1200], [48, 4, 2]));
+    const short = await logs.topology.reachabilityGroups({ groupsOnly: true });
+    expect(short.groups.map(({ groupId, namespaces }) => [groupId, namespaces])).toEqual([
+      [1, []],
+      [2, []],
+    ]);
+    expect((recording.last.words["cdw10"] ?? 0) & 0xffff).toBe(0x1a | (1 << 8));
+    recording.logPages.set(0x1a, bytes(64, [8, 2, 1], [20, 4, 0xffff_ffff]));
+    await expect(logs.topology.reachabilityGroups()).rejects.toThrow(/log page 1ah claims/);
+  });
+
+  test("powerMeasurement reads page 25h with its histogram, in watts", async () => {
+    const scale = 2 << 16;
+    const { recording, logs } = withLog(
+      0x25,
+      bytes(
+        96,
+        [1, 1, 4],
+        [2, 2, 1 | (1 << 2)],
+        [4, 4, 80],
+        [8, 4, 12],
+        [12, 2, 2],
+        [24, 2, 16],
+        [26, 2, 250],
+        [40, 4, 725 | scale],
+        [44, 4, 1250 | scale],
+        [56, 1, 255],
+        [64, 4, 9],
+        [68, 4, 700 | scale],
+        [80, 4, 3],
+      ),
+    );
+    const { log, ...powers } = await logs.powerMeasurement();
+    expect(log).toMatchObject({ generation: 4, enabled: 1, estimated: 1, nonContiguous: 0, count: 12 });
+    expect(powers).toEqual({
+      averageWatts: 7.25,
+      maximumWatts: 12.5,
+      histogram: [
+        { fromWatts: 7, count: 9 },
+        { fromWatts: undefined, count: 3 },
+      ],
+    });
+    recording.logPages.set(0x25, bytes(64, [12, 2, 1], [24, 2, 4]));
+    await expect(logs.powerMeasurement()).rejects.toThrow(/bins of 4 bytes/);
+  });
+
   test("changedZones reads page BFh of a namespace, and says when the page can't hold all", async () => {
     const { recording, logs } = withLog(
       0xbf,

@@ -129,6 +129,12 @@ test.each<[figure: string, actual: object, expected: object]>([
     nvme.SanitizeAction,
     { exitFailure: 1, blockErase: 2, overwrite: 3, cryptoErase: 4, exitVerification: 5 },
   ],
+  ["Cancel, ACODE", nvme.CancelAction, { single: 0b00, multiple: 0b01 }],
+  [
+    "Management Address Descriptor, MAT",
+    nvme.ManagementAddressType,
+    { subsystemAgent: 1, fabricManager: 2, end: 0xff },
+  ],
   ["Format NVM, SES", nvme.SecureErase, { none: 0b000, userData: 0b001, cryptographic: 0b010 }],
 ])("%s has the specification's values", (_figure, actual, expected) => {
   expect(actual).toEqual(expected);

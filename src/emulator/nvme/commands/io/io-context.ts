@@ -3,6 +3,24 @@ import type { Command } from "../../host/command.js";
 import type { Transfer } from "../../host/transfer.js";
 import type { Medium } from "../../medium/medium.js";
 import type { EmulatedNamespace } from "../../medium/namespace.js";
+import type { ReservationTable } from "../../medium/reservation-table.js";
+
+/** Commands of a queue that haven't completed yet. */
+export interface OutstandingCommands {
+  /** Namespace of a command; undefined if there is none with this identifier. */
+  nsidOf(sqid: number, cid: number): number | undefined;
+  /**
+   * Completes commands with Command Abort Requested.
+   * @param nsid FFFFFFFFh: of any namespace
+   * @param cid undefined: all
+   * @returns how many
+   */
+  abort(sqid: number, nsid: number, cid: number | undefined): number;
+  /** Aborts commands to a namespace on all queues: Command Aborted due to Preempt and Abort. */
+  preempt(nsid: number): void;
+  /** Completes the current command after those. */
+  completeAfter(dw0: number): void;
+}
 
 /** What the commands need of their controller. */
 export interface IoContext {
@@ -18,6 +36,10 @@ export interface IoContext {
   /** CC.CSS enables all command sets: only then are there zone commands. */
   readonly allCommandSets: boolean;
   readonly controllerId: number;
+  readonly outstanding: OutstandingCommands;
+  readonly reservations: ReservationTable;
+  /** There is a reservation notification for the host. */
+  reservationNoticed(): void;
   /** Copy descriptor formats that the host has enabled (CDFE). */
   copyFormats(): number;
   /** Reclaim unit handles of each namespace (FDP); 0 for none. */

@@ -10,6 +10,7 @@ import { amount, count, u32 } from "../../medium/state-schema.js";
 import type { ZoneGrant } from "../../medium/zones.js";
 import { BlockBuffers } from "./block-buffers.js";
 import { BlockStateCommands } from "./block-state.js";
+import { cancel } from "./cancel.js";
 import { CommandProtection } from "./command-protection.js";
 import { CompareCommands } from "./compare.js";
 import { CopyCommand } from "./copy.js";
@@ -18,7 +19,7 @@ import { KeyValueCommands } from "./key-value.js";
 import { MetadataCommands } from "./metadata.js";
 import { IoCounter, IoOutcomes } from "./outcomes.js";
 import { PlacementCommands, placementState } from "./placement.js";
-import { ReservationCommands, reservationsState } from "./reservations.js";
+import { hostName, ReservationCommands, reservationsState } from "./reservations.js";
 import { ZoneCommands } from "./zone.js";
 
 /** The part of a migration state that holds what the I/O commands remember. */
@@ -27,6 +28,8 @@ export const nvmState = lazily(() =>
     counters: z.array(amount()).check(z.length(5)),
     fused: z.strictObject({ on: integer(-1, 0xffff), status: u32(), at: count(), blocks: u32() }),
     reservations: reservationsState(),
+    /** The host, as reservations name it. States of earlier emulators have none. */
+    host: z.optional(hostName()),
     placement: placementState(),
   }),
 );
@@ -36,6 +39,7 @@ export type NvmState = z.output<ReturnType<typeof nvmState>>;
 function isCommonOpcode(opcode: number): boolean {
   return (
     opcode === IoOpcode.flush ||
+    opcode === IoOpcode.cancel ||
     opcode === IoOpcode.reservationRegister ||
     opcode === IoOpcode.reservationReport ||
     opcode === IoOpcode.reservationAcquire ||
@@ -53,7 +57,7 @@ export class NvmCommands {
   private readonly copying: CopyCommand;
   private readonly zoneCommands: ZoneCommands;
   private readonly keyValues: KeyValueCommands;
-  private readonly reservations: ReservationCommands;
+  readonly reservations: ReservationCommands;
   private readonly placement: PlacementCommands;
   /** Queue on which the first half of a fused operation came last, -1 for none; its outcome, and its blocks. */
   private fusedOn = -1;
@@ -65,7 +69,7 @@ export class NvmCommands {
   constructor(private readonly context: IoContext) {
     this.zoneCommands = new ZoneCommands(context);
     this.keyValues = new KeyValueCommands(context);
-    this.reservations = new ReservationCommands(context, context.controllerId);
+    this.reservations = new ReservationCommands(context);
     this.placement = new PlacementCommands(context, context.placements);
     const outcomes = new IoOutcomes(this.placement);
     const protection = new CommandProtection(context);
@@ -86,6 +90,7 @@ export class NvmCommands {
   /** The controller was reset. */
   reset(): void {
     this.fusedOn = -1;
+    this.reservations.host.reset();
   }
 
   save(): NvmState {
@@ -93,6 +98,7 @@ export class NvmCommands {
       counters: [...this.counters],
       fused: { on: this.fusedOn, status: this.fusedStatus, at: this.fusedAt, blocks: this.fusedBlocks },
       reservations: this.reservations.save(),
+      host: this.reservations.host.name,
       placement: this.placement.save(),
     };
   }
@@ -103,12 +109,13 @@ export class NvmCommands {
   }
 
   /** @param saved that check() accepted */
-  load({ counters, fused, reservations, placement }: NvmState): void {
+  load({ counters, fused, reservations, host, placement }: NvmState): void {
     this.counters.set(counters);
     this.fusedOn = fused.on;
     this.fusedStatus = fused.status;
     this.fusedAt = fused.at;
     this.fusedBlocks = fused.blocks;
+    this.reservations.host.load(host ?? "");
     this.reservations.load(reservations);
     this.placement.load(placement);
   }
@@ -121,8 +128,10 @@ export class NvmCommands {
       const refusal = this.context.refusals.get(nsid);
       if (refusal !== undefined) return refusal;
       if (opcode === IoOpcode.flush && nsid === BROADCAST_NSID) return this.flush();
+      if (opcode === IoOpcode.cancel && nsid === BROADCAST_NSID) return cancel(this.context);
       return NvmeStatus.invalidNamespace;
     }
+    if (this.reservations.keepsOut) return NvmeStatus.reservationConflict;
     if (namespace.values !== undefined && !isCommonOpcode(opcode))
       return this.keyValues.execute(namespace.values);
     if (((command.sqe[0] ?? 0) & Fuse.MASK) !== 0) return this.fused(namespace);
@@ -146,6 +155,8 @@ export class NvmCommands {
         return this.comparing.verify(namespace);
       case IoOpcode.copy:
         return this.copying.execute(namespace);
+      case IoOpcode.cancel:
+        return cancel(this.context);
       case IoOpcode.reservationRegister:
       case IoOpcode.reservationAcquire:
       case IoOpcode.reservationRelease:

@@ -366,7 +366,7 @@ describe("log pages", () => {
     expect(zoned.iocs[IoOpcode.zoneAppend]).toBe(3);
     const supported = new Uint32Array(host.log(0, 1024).page.buffer);
     expect([...supported.keys()].filter((id) => supported[id] === 1)).toEqual([
-      0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x0e, 0x11, 0x14, 0x81,
+      0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x0e, 0x11, 0x14, 0x1a, 0x1b, 0x80, 0x81,
     ]);
     const tail = host.log(LogPageId.firmwareSlot, 8, { offset: 8 });
     expect(Buffer.from(tail.page).toString("latin1")).toBe("1.0     ");
