@@ -20,6 +20,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
+        // Examples name the package: here it is the source, which needs no build and is no second copy.
+        resolve: {
+          alias: [
+            { find: /^iova$/, replacement: `${import.meta.dirname}/src/index.ts` },
+            { find: /^iova\/([a-z-]+)$/, replacement: `${import.meta.dirname}/src/doors/$1.ts` },
+          ],
+        },
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/guest-tool/**/*.test.ts", "test/docs/**/*.test.ts"],

@@ -8,6 +8,7 @@ import { type RolldownPlugin, rolldown } from "rolldown";
 import { packageRoot } from "../guest/paths.js";
 import { bundleDeclarations } from "./declarations.js";
 import { doorNames, doorSource } from "./doors.js";
+import { declareForOlder } from "./older-typescript.js";
 import { shortenBundle } from "./shorten.js";
 
 const dist = join(packageRoot(), "dist");
@@ -96,4 +97,5 @@ await bundle.write({
 await bundle.close();
 
 await bundleDeclarations(source, folder);
+declareForOlder(folder);
 shortenBundle(folder);

@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import { checkObject, checkString, show } from "../core/check.js";
 import { type ErrorMessage, errorFromMessage } from "../core/error-message.js";
 import { ArgumentError, ClosedError } from "../core/errors.js";
-import { assertLinux } from "../core/platform.js";
+import { assertRuntime } from "../core/platform.js";
 import type { AnaStateName } from "../nvme/spec/log-pages.js";
 import type { BlockSpec } from "../registers/declaration.js";
 import type { VfioUserServerOptions } from "../vfio-user/server/server.js";
@@ -198,7 +198,7 @@ export interface RunningEmulator extends AsyncDisposable {
  *   your own throws when its module is loaded or it is made; nothing stays open
  */
 export async function startEmulator(request: EmulatorRequest, program?: URL): Promise<RunningEmulator> {
-  assertLinux();
+  assertRuntime();
   const workerData = threadRequest(request);
   const worker = program === undefined ? startWorker({ workerData }) : new Worker(program, { workerData });
   await new Promise<void>((resolve, reject) => {

@@ -10,7 +10,7 @@ import { isMainThread } from "node:worker_threads";
 import type Koffi from "koffi";
 import { UnsupportedError } from "../core/errors.js";
 import { requireFromHere } from "../core/module-url.js";
-import { assertLinux } from "../core/platform.js";
+import { assertRuntime } from "../core/platform.js";
 
 /** What this project uses of koffi. */
 interface Native {
@@ -22,7 +22,7 @@ interface Native {
 }
 
 function load(): Native {
-  assertLinux();
+  assertRuntime();
   try {
     const found: typeof Koffi = requireFromHere("koffi");
     if (!isMainThread) pin(found);

@@ -10,9 +10,18 @@ const MPOL_F_NODE = 1;
 const MPOL_F_ADDR = 2;
 const MAX_NODES = 1024;
 
-const numbers: Readonly<Record<string, { readonly mbind: number; readonly getMempolicy: number }>> = {
+interface SystemCalls {
+  readonly mbind: number;
+  readonly getMempolicy: number;
+}
+
+/** asm-generic/unistd.h */
+const generic: SystemCalls = { mbind: 235, getMempolicy: 236 };
+const numbers: Readonly<Record<string, SystemCalls>> = {
   x64: { mbind: 237, getMempolicy: 239 },
-  arm64: { mbind: 235, getMempolicy: 236 },
+  arm64: generic,
+  riscv64: generic,
+  loong64: generic,
 };
 
 /** Nodes with memory, as the kernel lists them; empty if it has no NUMA support. */
@@ -43,26 +52,23 @@ export function checkNumaNode(node: number): number {
 export function bindToNode(address: number, length: number, node: number): void {
   const mask = new BigUint64Array(MAX_NODES / 64);
   mask[node >> 6] = 1n << BigInt(node & 63);
-  const { mbind } = systemCalls();
+  const mbind = numbers[process.arch]?.mbind;
+  if (mbind === undefined) {
+    throw new UnsupportedError(`numaNode isn't supported on ${process.arch}: leave it out`);
+  }
   // The kernel subtracts one from maxnode.
   if (c().mbind(mbind, address, length, MPOL_BIND, mask, MAX_NODES + 1, MPOL_MF_STRICT) < 0) {
     throw new SysError("mbind", lastErrno(), { object: `${length} bytes of memory to NUMA node ${node}` });
   }
 }
 
-/** The node of the page at `address`; undefined if the kernel doesn't say. Faults the page in. */
+/** The node of the page at `address`; undefined if it can't be learnt here. Faults the page in. */
 export function nodeOf(address: number): number | undefined {
+  const getMempolicy = numbers[process.arch]?.getMempolicy;
+  if (getMempolicy === undefined) return undefined;
   const node = new Int32Array(1);
-  const { getMempolicy } = systemCalls();
   const result = c().getMempolicy(getMempolicy, node, null, 0, address, MPOL_F_NODE | MPOL_F_ADDR);
   return result < 0 ? undefined : node[0];
-}
-
-function systemCalls(): { readonly mbind: number; readonly getMempolicy: number } {
-  const found = numbers[process.arch];
-  if (found === undefined)
-    throw new UnsupportedError(`NUMA placement is not implemented for ${process.arch}`);
-  return found;
 }
 
 /** The C library's cpu_set_t has as many. */

@@ -44,6 +44,28 @@ test.each(["darwin", "win32"])(
   },
 );
 
+test.each([
+  ["bun", "Bun 1.4.5 lacks libuv's uv_poll_init_socket"],
+  ["deno", "Deno 1.4.5 lacks dgram's bind"],
+])("in %s every entry point can be imported, and what needs Node.js says so", async (runtime, lack) => {
+  const program = `
+    const versions = { ...process.versions, [process.argv[2]]: "1.4.5" };
+    Object.defineProperty(process, "versions", { value: versions });
+    const { Iommufd } = await import("iova/iommufd");
+    const { startEmulator } = await import("iova/emulator");
+    for (const use of [() => Iommufd.open(), () => startEmulator({ socket: "./none", device: "edu", options: {} })]) {
+      try {
+        await use();
+      } catch (error) {
+        console.log(error.name + ": " + error.message);
+      }
+    }`;
+  const folder = project({ "package.json": '{ "type": "module" }', "uses.js": program });
+  const lines = (await runIn(folder, process.execPath, "uses.js", runtime)).trim().split("\n");
+  expect(lines).toHaveLength(2);
+  for (const line of lines) expect(line).toContain(`UnsupportedError: iova needs Node.js: ${lack}`);
+});
+
 test("where koffi can't be loaded every entry point can be imported, and what calls the C library says how to get it", async () => {
   const program = `
     Object.defineProperty(process, "arch", { value: "s390x" });

@@ -1,7 +1,9 @@
 /** The package's declarations in TypeScript projects of users, checked with nothing skipped. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, inject, test } from "vitest";
 import { packageRoot } from "../../guest/paths.js";
+import { fetched } from "./support/fetched.js";
 import { project, runIn } from "./support/project.js";
 
 const PROGRAM = `
@@ -21,10 +23,21 @@ export async function main(address: string): Promise<number> {
   await (await nvme.namespace(1)).read(0n, buffer);
   return identify.nn + AdminOpcode.identify + FeatureId.arbitration + VFIO_PCI_CONFIG_REGION_INDEX;
 }
+type IsAny<T> = 0 extends 1 & T ? true : false;
+export const isAny: IsAny<DmaBuffer["bytes"]> = false;
+export const plain = (buffer: DmaBuffer): Uint8Array => buffer.bytes;
 export type { DmaMapper };
 export const values = [ArgumentError, PciDevice, EmulatedNvme, startEmulator, IovaAllocator, Iommufd, VfioDevice,
   VfioUserDevice, readRegister, PciCapabilityId.msix, IOMMU_HWPT_DATA_VTD_S1];
 `;
+
+/** From TypeScript 5.7 on, the memory of a view is part of its type. */
+const EXACT = `
+export const shared = (buffer: DmaBuffer): Uint8Array<SharedArrayBuffer> => buffer.bytes;
+`;
+
+/** The oldest that reads the declarations: `NoInfer` came with it. */
+const oldest = "5.4";
 
 const modes = [
   ["node16", "node16", "module"],
@@ -33,30 +46,44 @@ const modes = [
   ["bundler", "esnext", "module"],
 ] as const;
 
-test.each(modes)(
-  "a project with moduleResolution %s, module %s and type %s compiles",
-  async (moduleResolution, module, type) => {
-    const isCommonJs = type === "commonjs" && moduleResolution === "node16";
-    // Node 20 and later require ES modules; TypeScript knows that from module node20 on.
-    const source = isCommonJs ? 'export const load = async () => await import("iova");\n' : PROGRAM;
-    const folder = project({
-      "package.json": JSON.stringify({ type }),
-      "main.ts": source,
-      "tsconfig.json": JSON.stringify({
-        compilerOptions: {
-          target: "es2022",
-          lib: ["es2023", "esnext.disposable"],
-          module,
-          moduleResolution,
-          strict: true,
-          skipLibCheck: false,
-          noEmit: true,
-          types: ["node"],
-        },
-        files: ["main.ts"],
-      }),
-    });
-    const tsc = join(packageRoot(), "node_modules", "typescript", "bin", "tsc");
-    expect(await runIn(folder, process.execPath, tsc, "-p", folder)).toBe("");
-  },
-);
+const newTsc = join(packageRoot(), "node_modules", "typescript", "bin", "tsc");
+
+/** What the compiler says of a project. */
+async function compiled(
+  tsc: string,
+  source: string,
+  [moduleResolution, module, type]: readonly [string, string, string],
+): Promise<string> {
+  const folder = project({
+    "package.json": JSON.stringify({ type }),
+    "main.ts": source,
+    "tsconfig.json": JSON.stringify({
+      compilerOptions: {
+        target: "es2022",
+        lib: ["es2023", "esnext.disposable"],
+        module,
+        moduleResolution,
+        strict: true,
+        skipLibCheck: false,
+        noEmit: true,
+        types: ["node"],
+      },
+      files: ["main.ts"],
+    }),
+  });
+  return await runIn(folder, process.execPath, tsc, "-p", folder);
+}
+
+test.each(modes)("a project with moduleResolution %s, module %s and type %s compiles", async (...mode) => {
+  // Node 20 and later require ES modules; TypeScript knows that from module node20 on.
+  const isImported = mode[1] === "node16" && mode[2] === "commonjs";
+  const source = isImported ? 'export const load = async () => await import("iova");\n' : PROGRAM + EXACT;
+  expect(await compiled(newTsc, source, mode)).toBe("");
+});
+
+test(`a project compiles with TypeScript ${oldest}, the oldest that README names`, async () => {
+  const readme = readFileSync(join(inject("installed"), "node_modules", "iova", "README.md"), "utf8");
+  expect(readme).toContain(`(TypeScript ${oldest} or later)`);
+  const folder = fetched(`typescript-${oldest}`, `typescript@${oldest}.5`, ["bin", "lib", "package.json"]);
+  expect(await compiled(join(folder, "bin", "tsc"), PROGRAM, ["nodenext", "nodenext", "module"])).toBe("");
+});
