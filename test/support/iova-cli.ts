@@ -1,5 +1,5 @@
 /** Runs the `iova` command as a process. */
-import { type CompiledTree, compileTree } from "./compiled.js";
+import { bundleProgram, type CompiledTree } from "./compiled.js";
 import { type InputOutcome, runWithInput } from "./run.js";
 
 /** The command, compiled from these sources. */
@@ -12,7 +12,7 @@ export interface IovaCli extends Disposable {
 }
 
 export function compileCli(): IovaCli {
-  const tree: CompiledTree = compileTree("src/cli/main.ts");
+  const tree: CompiledTree = bundleProgram("src/cli/main.ts");
   const path = tree.file("src/cli/main.ts");
   const run: IovaCli["run"] = (args, input) => runWithInput(process.execPath, [path, ...args], input);
   return {
