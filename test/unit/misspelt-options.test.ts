@@ -252,6 +252,7 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
     "NvmeController.admin(options)": () => nvme.admin({ opcode: 6 }, misspelt),
     "NvmeController.io(command)": () => nvme.io(and({ opcode: 0, nsid: 1 })),
     "NvmeController.io(options)": () => nvme.io({ opcode: 0, nsid: 1 }, misspelt),
+    "NvmeController.cancel(options)": async () => nvme.cancel(await nvme.createQueuePair(), misspelt),
     "NvmeController.createQueuePair(options)": () => nvme.createQueuePair(misspelt),
     "NvmeController.reset(options)": () => nvme.reset("controller", misspelt),
     "NvmeController.lockdown(options)": () => nvme.lockdown(misspelt),
@@ -327,6 +328,11 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
     "NvmeLogs.read(options)": () => logs.read(2, 512, misspelt),
     "NvmeLogs.readGrowing(options)": () => logs.readGrowing(2, 512, () => 512, misspelt),
     "NvmeMaintenance.format(options)": () => maintenance.format(1, misspelt),
+    "NvmeMaintenance.sanitizeNamespace(options)": () =>
+      maintenance.sanitizeNamespace(1, "cryptoErase", misspelt),
+    "NvmeTopologyLogs.reachabilityGroups(options)": () => logs.topology.reachabilityGroups(misspelt),
+    "NvmeTopologyLogs.reachabilityAssociations(options)": () =>
+      logs.topology.reachabilityAssociations(misspelt),
     "NvmeMaintenance.sanitize(options)": () => maintenance.sanitize("blockErase", misspelt),
     "NvmeNamespaceManagement.create(options)": () => management.create(and({ sizeBlocks: 1n })),
     "NvmeNamespaceManagement.create(limits)": () => management.create({ sizeBlocks: 1n } as never, misspelt),
