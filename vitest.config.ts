@@ -1,4 +1,5 @@
 /** The test suites, as vitest runs them. A test that fails is not run again. */
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { SOCKET_VARIABLE } from "./test/guest-pool/channel.js";
 import { guestPool } from "./test/guest-pool/pool.js";
@@ -31,6 +32,8 @@ export default defineConfig({
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/guest-tool/**/*.test.ts", "test/docs/**/*.test.ts"],
           setupFiles: "test/support/no-forgotten-objects.ts",
+          // By itself vitest leaves a processor free, which is half of two.
+          maxWorkers: availableParallelism(),
           testTimeout: HANG_MS,
           hookTimeout: HANG_MS,
           expect: { poll: { timeout: HANG_MS } },
