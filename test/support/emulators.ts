@@ -46,7 +46,10 @@ export function compileEmulators(): string {
 
 /** Starts an emulated device, as startEmulator() does, from these sources. */
 export async function emulate(
-  request: Pick<EmulatorRequest, "device" | "options" | "server"> & { readonly socket?: string },
+  request: Pick<EmulatorRequest, "device" | "options" | "server"> & {
+    readonly socket?: string;
+    readonly peers?: readonly string[] | undefined;
+  },
 ): Promise<RunningEmulator> {
   const whole = { socket: socketPath(), ...request } as EmulatorRequest;
   return await startEmulator(whole, pathToFileURL(compileEmulators()));
