@@ -350,7 +350,7 @@ describe("an error status", () => {
 test("supportedLogPages() lists the log pages that the controller supports", async () => {
   const { logs } = await controller();
   const pages = await logs.supportedLogPages();
-  expect([...pages.keys()]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x0e, 0x11, 0x14, 0x81]);
+  expect([...pages.keys()]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x0e, 0x11, 0x14, 0x1a, 0x1b, 0x80, 0x81]);
   expect(pages.get(LogPageId.smart)).toMatchObject({ supported: true, indexOffset: false });
   for (const wrong of [
     () => logs.read(2, 512, { uuidIndex: 128 }),
