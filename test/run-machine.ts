@@ -29,8 +29,8 @@ import { reporters, VITEST } from "./vitest.js";
 const STALL_MS = 15 * 60_000;
 /** Ends what would never end: the longest machine takes half an hour, and longer beside other work. */
 const LIMIT_MS = 85 * 60_000;
-/** How long a guest may go on after its vitest, and the other way round. */
-const GRACE_MS = 60_000;
+/** How long a guest may go on after its vitest, and the other way round: only what hangs takes so long. */
+const GRACE_MS = 5 * 60_000;
 const REPORT = "report.json";
 /** The whole kernel command line that a test wants its machine to start with again, for its advice.test.ts. */
 const NEXT_BOOT = "append";
