@@ -46,10 +46,13 @@ export const SanitizeAction = {
   exitVerification: 5,
 } as const;
 
-/** Sanitize actions that a single namespace has. */
-const namespaceActions = ["exitFailure", "cryptoErase", "exitVerification"] as const;
-/** One of them. */
-export type NamespaceSanitizeAction = (typeof namespaceActions)[number];
+/** A sanitize action that a single namespace has. */
+export type NamespaceSanitizeAction = "exitFailure" | "cryptoErase" | "exitVerification";
+const namespaceActions: readonly NamespaceSanitizeAction[] = [
+  "exitFailure",
+  "cryptoErase",
+  "exitVerification",
+];
 
 /** Options of {@link NvmeMaintenance.sanitize}. */
 export interface SanitizeOptions {
