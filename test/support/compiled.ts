@@ -38,8 +38,20 @@ export function compileTree(...programs: string[]): CompiledTree {
 /** Compiles one program into few files, which start in half the time. It starts no worker of ours. */
 export function bundleProgram(program: string): CompiledTree {
   return makeTree((out) => {
-    const bundle = { ...common, bundle: true, splitting: true, packages: "external", keepNames: true } as const;
-    buildSync({ ...bundle, entryPoints: [program], outdir: out, outbase: root, chunkNames: "src/chunks/[hash]" });
+    const bundle = {
+      ...common,
+      bundle: true,
+      splitting: true,
+      packages: "external",
+      keepNames: true,
+    } as const;
+    buildSync({
+      ...bundle,
+      entryPoints: [program],
+      outdir: out,
+      outbase: root,
+      chunkNames: "src/chunks/[hash]",
+    });
   });
 }
 
