@@ -11,6 +11,7 @@ import { faultFromText } from "../emulator/nvme/faults.js";
 import { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
 import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
 import { makeOwnDevice } from "../emulator/own-device.js";
+import { servePeer } from "../emulator/peer-server.js";
 import { emulatedDeviceNames } from "../emulator/worker.js";
 import type { BlockSpec } from "../registers/declaration.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
@@ -163,12 +164,11 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
   const device = await makeDevice(options);
   const peers: VfioUserServer[] = [];
   try {
-    using server = new VfioUserServer(options.socket, device, {
-      trustClients: options.trustClients,
-      onNotice: printError,
-    });
+    const served = { trustClients: options.trustClients, onNotice: printError };
+    using server = new VfioUserServer(options.socket, device, served);
     if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
-    for (const socket of options.peers) peers.push(servePeer(device, socket, options.trustClients));
+    if (device instanceof EmulatedNvme)
+      for (const socket of options.peers) peers.push(servePeer(device, socket, served));
     const all = [options.socket, ...options.peers].map((socket) => `vfio-user:${socket}`);
     print(`${device.name} at ${all.join(" and ")}; Ctrl-C ends it`);
     await stopped;
@@ -178,15 +178,6 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
   }
   // A device of the user's own may have timers left.
   if (isPath(options.device)) process.exit();
-}
-
-/** Serves another controller of the NVM subsystem, which the first closes. @throws ConfigError, BusyError, SysError */
-function servePeer(first: EmulatedDevice, socket: string, trustClients: boolean): VfioUserServer {
-  if (!(first instanceof EmulatedNvme)) throw new ConfigError(`--peer ${socket}: only nvme has peers`);
-  const peer = first.peer();
-  const server = new VfioUserServer(socket, peer, { trustClients, onNotice: printError });
-  peer.onRemove = () => server.disconnect();
-  return server;
 }
 
 /** @throws ConfigError */

@@ -9,6 +9,7 @@ import type { InjectedFault } from "./faults/counter.js";
 import { EmulatedNvme } from "./nvme/controller.js";
 import type { FaultOptions } from "./nvme/faults.js";
 import { makeOwnDevice } from "./own-device.js";
+import { servePeer } from "./peer-server.js";
 import type { InjectOrder, NumberedOrder, OrderAnswer, ThreadRequest } from "./worker.js";
 
 const request: ThreadRequest = workerData;
@@ -44,15 +45,9 @@ try {
   parentPort?.close();
 }
 
-/** Serves the other controllers of the NVM subsystem. The first one closes them. */
 function servePeers(first: EmulatedDevice, request: ThreadRequest): VfioUserServer[] {
   if (!(first instanceof EmulatedNvme) || !("peers" in request)) return [];
-  return (request.peers ?? []).map((socket) => {
-    const peer = first.peer();
-    const server = new VfioUserServer(socket, peer, request.server);
-    peer.onRemove = () => server.disconnect();
-    return server;
-  });
+  return (request.peers ?? []).map((socket) => servePeer(first, socket, request.server));
 }
 
 async function makeDevice(request: ThreadRequest): Promise<EmulatedDevice> {

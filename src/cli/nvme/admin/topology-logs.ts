@@ -9,11 +9,6 @@ const managerNames: Readonly<Record<number, string>> = {
   [ManagementAddressType.fabricManager]: "fabric interface manager",
 };
 
-/** Entries under numbered keys. */
-function numbered<T>(list: readonly T[], entry: (one: T, index: number) => [key: string, value: Json]): Json {
-  return Object.fromEntries(list.map(entry));
-}
-
 export const topologyCommands = {
   dispersed(args: Arguments<"namespace-id">): Work {
     const nsid = args.number("namespace-id", BROADCAST_NSID, 1) ?? 1;
@@ -26,12 +21,11 @@ export const topologyCommands = {
   managers: (): Work => async (nvme) => {
     const list = await nvme.logs.topology.managementAddresses();
     if (list.length === 0) return { json: { list: "All management address descriptors reserved" } };
-    return {
-      json: numbered(list, ({ type, uri }, i) => [
-        `descriptor: ${i}`,
-        { [`type: ${type}`]: { definition: managerNames[type] ?? "reserved" }, address: uri },
-      ]),
-    };
+    const entries = list.map(({ type, uri }, i): [string, Json] => [
+      `descriptor: ${i}`,
+      { [`type: ${type}`]: { definition: managerNames[type] ?? "reserved" }, address: uri },
+    ]);
+    return { json: Object.fromEntries(entries) };
   },
   reachabilityGroups(args: Arguments<"groups-only">): Work {
     const groupsOnly = args.has("groups-only");
