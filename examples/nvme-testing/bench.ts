@@ -137,21 +137,22 @@ export class Bench implements AsyncDisposable {
     return submissions;
   }
 
-  /** Creates an I/O completion queue and a submission queue for it. */
+  /** Creates an I/O completion queue and a submission queue for it. @param send sends an admin command that must succeed */
   async pair(
     admin: RawSubmissionQueue,
     { id = 1, sqEntries = 16, cqEntries = 16, vector }: Readonly<Record<string, number | undefined>> = {},
+    send: (queue: RawSubmissionQueue, entry: Entry) => Promise<unknown> = expectSuccess,
   ): Promise<RawSubmissionQueue> {
     const cq = this.raw.completionQueue({ id, entries: cqEntries });
     const sq = this.raw.submissionQueue(cq, { id, entries: sqEntries });
     const interrupts = vector === undefined ? 0 : (vector << 16) | 2;
-    await expectSuccess(admin, {
+    await send(admin, {
       opcode: AdminOpcode.createIoCompletionQueue,
       prp1: cq.memory.iova,
       cdw10: ((cqEntries - 1) << 16) | id,
       cdw11: interrupts | 1,
     });
-    await expectSuccess(admin, {
+    await send(admin, {
       opcode: AdminOpcode.createIoSubmissionQueue,
       prp1: sq.memory.iova,
       cdw10: ((sqEntries - 1) << 16) | id,
