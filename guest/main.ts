@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-import { constants } from "node:os";
 import { GuestToolError } from "./errors.js";
 import { HELP, parseOptions, UsageError } from "./options.js";
 import { StderrProgress } from "./progress.js";
 import { prepareGuest, runGuest, STATUS_BROKEN_PIPE } from "./run.js";
+import { abortOnSignals } from "./signals.js";
 
 const STATUS_FAILED = 1;
 const STATUS_USAGE = 2;
@@ -16,6 +16,7 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
+  // Ctrl-C and similar signals end the guest, and it is cleaned up; the exit status tells the signal.
   const { signal, received } = abortOnSignals();
   const common = { ...options, signal, progress };
   try {
@@ -37,19 +38,6 @@ async function main(): Promise<number> {
     if (status !== undefined) return status;
     throw error;
   }
-}
-
-/** Ctrl-C and similar signals end the guest, and it is cleaned up; the exit status tells the signal. */
-function abortOnSignals(): { signal: AbortSignal; received: () => number | undefined } {
-  const controller = new AbortController();
-  let status: number | undefined;
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.on(name, () => {
-      status ??= 128 + constants.signals[name];
-      controller.abort();
-    });
-  }
-  return { signal: controller.signal, received: () => status };
 }
 
 try {

@@ -2,7 +2,7 @@
  * `npm test`: lint, types, the unit suite, the tests of the packed package, and the guest suite on every test machine. Ends with one line of totals.
  * With names of guest machines as arguments only those run, and with paths of test files after them only those files.
  */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,42 +11,50 @@ import { GuestToolError } from "../guest/errors.js";
 import { requireTools, TEST_TOOLS } from "../guest/host-tools.js";
 import { StderrProgress } from "../guest/progress.js";
 import { prepareGuest } from "../guest/run.js";
+import { abortOnSignals } from "../guest/signals.js";
 import { type TestMachine, testMachines } from "./machines.js";
 import { prepareMachine, runMachine } from "./run-machine.js";
 import { Verdict } from "./verdict.js";
 import { reporters, VITEST } from "./vitest.js";
 
 const verdict = new Verdict();
+/** Ends what goes on here, with all that it started. */
+const { signal, received } = abortOnSignals();
 
 function say(line: string): void {
   process.stdout.write(`\n== ${line}\n`);
 }
 
 /** Runs a program of node_modules with our output. */
-function run(name: string, program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): void {
-  const { status } = spawnSync(process.execPath, [program, ...args], {
+async function run(
+  name: string,
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<void> {
+  const child = spawn(process.execPath, [program, ...args], {
     stdio: "inherit",
     env: { ...process.env, ...env },
+    signal,
   });
+  const status = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", (error) => (signal.aborted ? resolve(null) : reject(error)));
+    child.once("close", resolve);
+  });
+  signal.throwIfAborted();
   if (status !== 0) verdict.problem(`${name} failed`);
 }
 
-function runUnitSuite(kernelHeaders: string): void {
+/** Runs a project of vitest, and counts its tests. */
+async function runSuite(project: string, env: NodeJS.ProcessEnv = {}): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "iova-test-"));
-  const report = join(folder, "report.json");
-  run("unit suite", VITEST, ["run", "--project", "unit", ...reporters(report)], {
-    IOVA_KERNEL_HEADERS: kernelHeaders,
-  });
-  verdict.count("unit suite", report);
-  rmSync(folder, { recursive: true, force: true });
-}
-
-function runPackageSuite(): void {
-  const folder = mkdtempSync(join(tmpdir(), "iova-test-"));
-  const report = join(folder, "report.json");
-  run("package suite", VITEST, ["run", "--project", "package", ...reporters(report)]);
-  verdict.count("package suite", report);
-  rmSync(folder, { recursive: true, force: true });
+  try {
+    const report = join(folder, "report.json");
+    await run(`${project} suite`, VITEST, ["run", "--project", project, ...reporters(report)], env);
+    verdict.count(`${project} suite`, report);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /**
@@ -58,14 +66,14 @@ async function runMachines(machines: readonly TestMachine[], files: readonly str
   const waiting = [...machines];
   const lanes = Math.min(waiting.length, availableParallelism() > 1 ? 2 : 1);
   const lane = async (): Promise<void> => {
-    for (let machine = waiting.shift(); machine !== undefined; machine = waiting.shift()) {
+    for (let machine = waiting.shift(); machine !== undefined && !signal.aborted; machine = waiting.shift()) {
       const title = `guest suite on machine "${machine.name}"`;
       say(`${title}: ${machine.purpose}`);
       if (lanes === 1) {
         await runMachine(
           machine,
           files,
-          { write: (chunk) => void process.stdout.write(chunk), progress },
+          { write: (chunk) => void process.stdout.write(chunk), progress, signal },
           verdict,
         );
         continue;
@@ -73,7 +81,7 @@ async function runMachines(machines: readonly TestMachine[], files: readonly str
       const held: Buffer[] = [];
       const write = (chunk: Buffer | string): void => void held.push(Buffer.from(chunk));
       const started = performance.now();
-      await runMachine(machine, files, { write, progress }, verdict);
+      await runMachine(machine, files, { write, progress, signal }, verdict);
       say(`${title}, ended after ${Math.round((performance.now() - started) / 1000)} s`);
       process.stdout.write(Buffer.concat(held));
     }
@@ -95,37 +103,47 @@ async function main(): Promise<void> {
   const machines = testMachines.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
   if (wanted.length === 0) {
     say("lint, formatting and import order");
-    run("lint", "node_modules/@biomejs/biome/bin/biome", ["check", "--error-on-warnings", "."]);
+    await run("lint", "node_modules/@biomejs/biome/bin/biome", ["check", "--error-on-warnings", "."]);
     say("nothing unused");
-    run("unused code", "node_modules/knip/bin/knip.js", ["--no-progress"]);
+    await run("unused code", "node_modules/knip/bin/knip.js", ["--no-progress"]);
     say("types");
-    run("typecheck", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.json"]);
+    await run("typecheck", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.json"]);
   }
   say("guest kernels and QEMU (fetched and built once, then cached)");
   const progress = new StderrProgress();
-  const prepared = await prepareGuest({ progress });
+  const prepared = await prepareGuest({ progress, signal });
   for (const machine of machines) {
     // Now, not while another machine's tests run. What can't be had is told of when its turn comes.
-    await prepareMachine(machine, progress).catch((error: unknown) => {
+    await prepareMachine(machine, { progress, signal }).catch((error: unknown) => {
       if (!(error instanceof GuestToolError)) throw error;
     });
   }
   if (wanted.length === 0) {
     say("unit suite");
     // Without these programs some tests are skipped, and say so.
-    await requireTools(TEST_TOOLS, { log: join(cacheDirectory(), "logs", "install.log"), progress }).catch(
-      (error: unknown) => {
-        if (!(error instanceof GuestToolError)) throw error;
-        progress.note(error.message);
-      },
-    );
-    runUnitSuite(prepared.headers ?? "");
+    await requireTools(TEST_TOOLS, {
+      log: join(cacheDirectory(), "logs", "install.log"),
+      progress,
+      signal,
+    }).catch((error: unknown) => {
+      if (!(error instanceof GuestToolError)) throw error;
+      progress.note(error.message);
+    });
+    await runSuite("unit", { IOVA_KERNEL_HEADERS: prepared.headers ?? "" });
     say("package suite: the tarball, as users get it");
-    runPackageSuite();
+    await runSuite("package");
   }
   await runMachines(machines, files);
+  signal.throwIfAborted();
   const isGood = verdict.conclude({ maySkip: process.env["CI"] === undefined });
   process.exitCode = isGood ? 0 : 1;
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  const status = received();
+  if (status === undefined) throw error;
+  process.stderr.write("npm test: ended by a signal\n");
+  process.exitCode = status;
+}

@@ -38,22 +38,27 @@ const NEXT_BOOT = "append";
 const LENGTHS = ["IOVA_IGB_FRAMES"];
 
 /** Fetches and builds what a machine needs; from a full cache this only looks at files. @throws GuestToolError */
-export async function prepareMachine(machine: TestMachine, progress: Progress): Promise<{ qemu?: string }> {
+export async function prepareMachine(
+  machine: TestMachine,
+  { progress, signal }: Pick<MachineOutput, "progress" | "signal">,
+): Promise<{ qemu?: string }> {
   const { tools = [], series, variant, debianKernel } = machine;
-  await requireTools(tools, { log: join(cacheDirectory(), "logs", "install.log"), progress });
+  await requireTools(tools, { log: join(cacheDirectory(), "logs", "install.log"), progress, signal });
   await prepareGuest({
     progress,
+    signal,
     ...(series === undefined ? {} : { series }),
     ...(variant === undefined ? {} : { variant }),
     ...(debianKernel === undefined ? {} : { debianKernel }),
   });
-  return machine.foreignQemu === true ? { qemu: await ensureForeignQemu({ progress }) } : {};
+  return machine.foreignQemu === true ? { qemu: await ensureForeignQemu({ progress, signal }) } : {};
 }
 
-/** Where a machine's output goes. */
+/** Where a machine's output goes, and what ends it. */
 export interface MachineOutput {
   readonly write: (chunk: Buffer | string) => void;
   readonly progress: Progress;
+  readonly signal: AbortSignal;
 }
 
 /** A guest but for what `boot` adds to it. */
@@ -63,10 +68,11 @@ type MachineGuest = Omit<GuestOptions, "command" | "stdout" | "stderr"> & { read
 async function boot(
   guest: MachineGuest,
   files: readonly string[],
-  write: MachineOutput["write"],
+  { write, signal }: Pick<MachineOutput, "write" | "signal">,
 ): Promise<string[]> {
   const socket = join(guest.shareDir, "tests.sock");
   const end = new AbortController();
+  const either = AbortSignal.any([end.signal, signal]);
   let printed = 0;
   let vitest: Promise<string> | undefined;
   const print = (chunk: Buffer): void => {
@@ -80,12 +86,12 @@ async function boot(
     env: { ...WORKER_ENVIRONMENT, ...guest.env },
     stdout: (chunk) => {
       if (!chunk.includes(READY)) return write(chunk);
-      vitest ??= runVitest([...files, ...reporters(join(guest.shareDir, REPORT))], socket, print, end.signal);
+      vitest ??= runVitest([...files, ...reporters(join(guest.shareDir, REPORT))], socket, print, either);
       // It tells its worker to end, unless it has died.
       vitest.finally(() => setTimeout(() => end.abort(), GRACE_MS).unref());
     },
     stderr: write,
-    signal: end.signal,
+    signal: either,
     stallMs: STALL_MS,
     activity: () => printed,
   });
@@ -134,7 +140,7 @@ export async function runMachine(
   const shareDir = mkdtempSync(join(tmpdir(), "iova-test-"));
   let emulators: EmulatorProcesses | undefined;
   try {
-    const prepared = await prepareMachine(machine, output.progress);
+    const prepared = await prepareMachine(machine, output);
     emulators = await EmulatorProcesses.start(shareDir, machine.emulators ?? []);
     const qemuLog = join(shareDir, "qemu.log");
     const wanted = files.length > 0 ? files : [`test/guest/${name}/`, ...(machine.alsoRuns ?? [])];
@@ -161,7 +167,7 @@ export async function runMachine(
       progress: output.progress,
     };
     const run = async (how: MachineGuest, tests: readonly string[]): Promise<void> => {
-      for (const problem of await boot(how, tests, output.write)) verdict.problem(`${suite}: ${problem}`);
+      for (const problem of await boot(how, tests, output)) verdict.problem(`${suite}: ${problem}`);
       verdict.count(suite, join(shareDir, REPORT));
     };
     await run(guest, wanted);
