@@ -245,6 +245,8 @@ export class NvmeController implements AsyncDisposable {
    *   belongs to another namespace), TimeoutError, DeviceGoneError, ClosedError
    */
   async cancel(queue: NvmeQueue, options: CancelOptions = {}): Promise<CancelResult> {
+    this.lifecycle.assertUsable();
+    this.engine.queues.pairOf(queue);
     return await cancelCommands(this, queue, options);
   }
 

@@ -15,34 +15,75 @@ const LANE = 22;
 const LEGEND = 44;
 
 /** Kinds of boxes, which differ in colour; the text in them tells the driver, too. */
-const kinds = {
-  vfio: "bound to a VFIO driver",
-  kernel: "another driver of the kernel",
-  free: "no driver",
-  bridge: "bridge",
-} as const;
+const kinds = [
+  ["vfio", "bound to a VFIO driver"],
+  ["kernel", "another driver of the kernel"],
+  ["free", "no driver"],
+  ["bridge", "bridge"],
+] as const;
+type Kind = (typeof kinds)[number][0];
 
-/** Variables for both modes. The page uses them, too. */
+type Colours = Readonly<Record<"paper" | "ink" | "faint" | "line" | "group" | Kind | `${Kind}-edge`, string>>;
+
+const light: Colours = {
+  paper: "#ffffff",
+  ink: "#1c2430",
+  faint: "#5b6675",
+  line: "#9aa5b1",
+  vfio: "#d8f3e0",
+  "vfio-edge": "#1f8a4c",
+  kernel: "#dbe9fb",
+  "kernel-edge": "#2f6fbf",
+  free: "#f1f3f5",
+  "free-edge": "#8a95a3",
+  bridge: "#efe9fb",
+  "bridge-edge": "#7a5bc0",
+  group: "#b5541b",
+};
+const dark: Colours = {
+  paper: "#14181d",
+  ink: "#e6eaf0",
+  faint: "#a3afbd",
+  line: "#5d6875",
+  vfio: "#143524",
+  "vfio-edge": "#4fc583",
+  kernel: "#16294a",
+  "kernel-edge": "#6ea8f5",
+  free: "#23292f",
+  "free-edge": "#77828f",
+  bridge: "#2a2242",
+  "bridge-edge": "#a98cf0",
+  group: "#f0965a",
+};
+const DARK = "@media (prefers-color-scheme: dark)";
+
+const variables = (colours: Colours): string =>
+  Object.entries(colours)
+    .map(([name, colour]) => `--${name}: ${colour};`)
+    .join(" ");
+
+/** Variables for both modes, for the page. */
 export const PALETTE = `
-  :root { color-scheme: light dark; --paper: #ffffff; --ink: #1c2430; --faint: #5b6675; --line: #9aa5b1;
-    --vfio: #d8f3e0; --vfio-edge: #1f8a4c; --kernel: #dbe9fb; --kernel-edge: #2f6fbf; --free: #f1f3f5; --free-edge: #8a95a3;
-    --bridge: #efe9fb; --bridge-edge: #7a5bc0; --group: #b5541b; }
-  @media (prefers-color-scheme: dark) {
-    :root { --paper: #14181d; --ink: #e6eaf0; --faint: #a3afbd; --line: #5d6875;
-      --vfio: #143524; --vfio-edge: #4fc583; --kernel: #16294a; --kernel-edge: #6ea8f5; --free: #23292f; --free-edge: #77828f;
-      --bridge: #2a2242; --bridge-edge: #a98cf0; --group: #f0965a; } }`;
+  :root { color-scheme: light dark; ${variables(light)} }
+  ${DARK} { :root { ${variables(dark)} } }`;
 
-const STYLE = `${PALETTE}
-  svg { background: var(--paper); font: 13px system-ui, "Segoe UI", "Liberation Sans", sans-serif; }
-  text { fill: var(--ink); } .faint { fill: var(--faint); } .head { font-weight: 600; font-size: 15px; }
+/** Without variables, which only browsers know: other programs that show SVG would paint all black. */
+const colouring = (colours: Colours): string => `svg { background: ${colours.paper}; }
+  text { fill: ${colours.ink}; } .faint { fill: ${colours.faint}; }
+  ${kinds.map(([kind]) => `.${kind} { fill: ${colours[kind]}; stroke: ${colours[`${kind}-edge`]}; }`).join("\n  ")}
+  path { stroke: ${colours.line}; } .group { stroke: ${colours.group}; } .number { fill: ${colours.group}; }`;
+
+const STYLE = `
+  :root { color-scheme: light dark; }
+  svg { font: 13px system-ui, "Segoe UI", "Liberation Sans", sans-serif; }
+  .head { font-weight: 600; font-size: 15px; }
   .bdf { font-family: ui-monospace, "Liberation Mono", monospace; font-weight: 600; }
   rect { stroke-width: 1.5; rx: 6px; }
-  ${Object.keys(kinds)
-    .map((kind) => `.${kind} { fill: var(--${kind}); stroke: var(--${kind}-edge); }`)
-    .join("\n  ")}
-  path { fill: none; stroke: var(--line); stroke-width: 1.5; }
-  .group { stroke: var(--group); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round; }
-  .number { fill: var(--group); font-weight: 600; }`;
+  path { fill: none; stroke-width: 1.5; }
+  .group { stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round; }
+  .number { font-weight: 600; }
+  ${colouring(light)}
+  ${DARK} { ${colouring(dark)} }`;
 
 /** A function and where it is drawn. */
 interface Place {
@@ -124,7 +165,7 @@ function shortened(text: string): string {
   return text.length <= 62 ? text : `${text.slice(0, 61)}…`;
 }
 
-function kindOf(fn: TreeFunction): keyof typeof kinds {
+function kindOf(fn: TreeFunction): Kind {
   if (isBridge(fn)) return "bridge";
   if (fn.driver === undefined) return "free";
   return /vfio/.test(fn.driver) ? "vfio" : "kernel";
@@ -169,7 +210,7 @@ function groupLines(
 
 function legendAt(y: number): { readonly parts: string[]; readonly right: number } {
   let x = MARGIN;
-  const parts = Object.entries(kinds).flatMap(([kind, text]) => {
+  const parts = kinds.flatMap(([kind, text]) => {
     const here = x;
     x += 40 + text.length * 7.5;
     return [

@@ -64,6 +64,9 @@ interface Request {
   readonly receives?: number;
 }
 
+/** Sectors of the largest target that RPMBS can tell. */
+const MOST_SECTORS = (256 * RPMB_UNIT_BYTES) / RPMB_SECTOR_BYTES;
+
 /** A response belongs to the last request of any program part: one exchange at a time. */
 const turns = new WeakMap<AdminTarget, Promise<unknown>>();
 
@@ -253,7 +256,7 @@ export class NvmeRpmb {
 
   private assertInside(address: number, sectors: number): void {
     checkU32("address", address);
-    checkInteger("sectors", sectors, 1, 0xffff_ffff);
+    checkInteger("sectors", sectors, 1, MOST_SECTORS);
     const most = this.properties.sizeBytes / RPMB_SECTOR_BYTES;
     if (most > 0 && address + sectors > most) {
       throw new ArgumentError(

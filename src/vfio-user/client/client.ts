@@ -106,13 +106,14 @@ export class VfioUserClient extends Resource {
 
   /**
    * Sends a request and waits for the answer.
-   * @throws DeviceGoneError, TimeoutError, VfioUserProtocolError (the connection is then closed), SysError with the errno
+   * @throws ArgumentError, DeviceGoneError, TimeoutError, VfioUserProtocolError (the connection is then closed), SysError with the errno
    *   that the server answered, UnsupportedError where it doesn't know the command, ClosedError; BusyError inside of
    *   {@link dma}, while the answer to another request is awaited
    */
   request(command: number, parts: readonly Uint8Array[] = [], fds: readonly number[] = []): Answer {
     checkRequest(command, parts);
     checkArray("fds", fds);
+    for (const fd of fds) checkInteger("fds", fd, 0, 0x7fff_ffff);
     const connection = this.assertConnected();
     return this.watchingOver(connection, () => connection.request(command, parts, fds, this.dma));
   }

@@ -150,6 +150,8 @@ test("the picture names every function, group and driver, with its colour, once"
   const kinds = [...svg.matchAll(/<rect class="(\w+)" x="\d+" y="\d+" width="420"/g)].map(([, kind]) => kind);
   expect(kinds).toEqual(["bridge", "bridge", "kernel", "vfio", "bridge", "kernel", "free"]);
   expect(svg).toContain("prefers-color-scheme: dark");
+  // Programs other than browsers paint black what has a variable for its colour.
+  expect(svg).not.toContain("var(");
   expect(svg).not.toMatch(/NaN|undefined|Infinity/);
 });
 

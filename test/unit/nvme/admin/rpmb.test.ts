@@ -108,6 +108,8 @@ test("wrong arguments are refused before a command is sent", async () => {
   const without = await openController();
   expect(without.security.rpmb().properties).toMatchObject({ targets: 0, sizeBytes: 0, accessBytes: 0 });
   expect(await caught(without.security.rpmb().readCounter())).toBeInstanceOf(UnsupportedError);
+  // More than any target has: it isn't allocated first.
+  expect(await caught(without.security.rpmb().read(0, 65537))).toBeInstanceOf(ArgumentError);
 });
 
 test("an answer that nobody asked for, and a frame of a wrong form, are refused by the emulated controller", async () => {

@@ -90,7 +90,8 @@ describe("nvme.cancel()", () => {
     if (queue === undefined) throw new Error("a queue");
     expect(await caught(nvme.cancel(queue, { cid: 0xffff }))).toBeInstanceOf(ArgumentError);
     expect(await caught(nvme.cancel(queue, { nsid: -1 }))).toBeInstanceOf(ArgumentError);
-    expect(await caught(nvme.cancel({ ...queue, id: 1 }))).toBeInstanceOf(ArgumentError);
+    for (const wrong of [{ ...queue, id: 1 }, { ...queue, id: {} }, undefined, null])
+      expect(await caught(Reflect.apply(nvme.cancel, nvme, [wrong]))).toBeInstanceOf(ArgumentError);
     const error = await caught(nvme.cancel(queue));
     expect(error).toBeInstanceOf(UnsupportedError);
     expect(error).toMatchObject({ message: expect.stringContaining("no Cancel command") });

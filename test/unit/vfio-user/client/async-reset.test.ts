@@ -1,6 +1,7 @@
 /** resetAsync() of a device behind a socket: the answer comes through the event loop. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  ArgumentError,
   BusyError,
   ClosedError,
   DeviceGoneError,
@@ -127,5 +128,17 @@ describe("resetAsync() over vfio-user", () => {
     const device = await open(PATIENT_MS);
     device.close();
     expect(await caught(device.resetAsync())).toBeInstanceOf(ClosedError);
+  });
+
+  test("a request with anything else than descriptors among them is refused before it is sent", async () => {
+    await server.tell();
+    using client = VfioUserClient.connect(server.path, { timeoutMs: PATIENT_MS });
+    const detached = new Uint32Array(2);
+    structuredClone(detached, { transfer: [detached.buffer] });
+    for (const wrong of [-1, 1.5, "0", detached, null])
+      expect(() => Reflect.apply(client.request, client, [Command.deviceReset, [], [wrong]])).toThrow(
+        ArgumentError,
+      );
+    client.request(Command.deviceReset);
   });
 });
