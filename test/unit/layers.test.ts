@@ -134,7 +134,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   "host/names": ["core", "pci/steps"],
   "host/facts": ["core", "sys", "vfio", "iommufd", "pci", "pci/address", "pci/usage", "host/names"],
-  "host/checks": ["core", "pci", "pci/usage", "host/names", "host/facts"],
+  "host/checks": ["core", "pci", "pci/usage", "nvme/quirks", "host/names", "host/facts"],
   "host/changes": ["core", "sys", "pci", "pci/steps", "host/facts", "host/checks"],
   host: [
     "core",

@@ -10,6 +10,7 @@ import { iommufdOptions, kernelVersion, lockdown, type1Options, vfioOptions } fr
 import { hugePages, memlock, openFiles } from "./limits.js";
 import { claimedIds, obstacles, unsafeSwitches, vfioPciLoaded } from "./modules.js";
 import { containerNode, deviceNodes, iommufdNode } from "./nodes.js";
+import { knownQuirks } from "./quirks.js";
 
 type HostCheck = readonly [id: string, title: string, why: string, check: (facts: HostFacts) => Finding];
 type DeviceCheck = readonly [
@@ -133,6 +134,7 @@ const deviceChecks: readonly DeviceCheck[] = [
     "Memory on the device's NUMA node is fastest; MSI-X gives each queue its own interrupt.",
     details,
   ],
+  ["device.quirks", "Known quirks", "Some models do otherwise than their specification says.", knownQuirks],
 ];
 
 /** Every check of a host and of its devices. */

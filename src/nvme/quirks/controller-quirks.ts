@@ -17,17 +17,20 @@ export interface ControllerStrings {
   readonly fr: string;
 }
 
+/** Rows of the table for all controllers with these ids, whatever their model and firmware are. */
+export function findByIds({ vendorId, deviceId }: PciIds): KnownController[] {
+  const ids = [`${hexDigits(vendorId, 4)}:${hexDigits(deviceId, 4)}`, `${hexDigits(vendorId, 4)}:*`];
+  return knownControllers.filter(({ id }) => ids.includes(id));
+}
+
 /**
  * Rows of the table for a controller.
  * @param strings left out before Identify Controller is read: only rows that need neither model nor firmware match
  */
-export function findKnown({ vendorId, deviceId }: PciIds, strings?: ControllerStrings): KnownController[] {
-  const ids = [`${hexDigits(vendorId, 4)}:${hexDigits(deviceId, 4)}`, `${hexDigits(vendorId, 4)}:*`];
-  return knownControllers.filter(
-    ({ id, model, firmware }) =>
-      ids.includes(id) &&
-      (model === undefined || model === strings?.mn) &&
-      (firmware === undefined || firmware === strings?.fr),
+export function findKnown(pci: PciIds, strings?: ControllerStrings): KnownController[] {
+  return findByIds(pci).filter(
+    ({ model, firmware }) =>
+      (model === undefined || model === strings?.mn) && (firmware === undefined || firmware === strings?.fr),
   );
 }
 

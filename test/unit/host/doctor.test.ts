@@ -316,6 +316,21 @@ test("this host has a report", () => {
   expect(check(found, "runtime.node")).toMatchObject({ state: "ok", where: "process.versions" });
 });
 
+test("quirks of the device's model are told, also those of some models only", () => {
+  const bdf = "0000:00:03.0";
+  const quirks = (more: TreeFiles): CheckResult =>
+    check(report({ ...debian, ...more }, { devices: [bdf] }), "device.quirks");
+  const path = `/sys/bus/pci/devices/${bdf}`;
+  const ofQemu = "QEMU: bogus-identifiers. The NVMe driver minds them";
+  expect(quirks({})).toMatchObject({ state: "ok", found: ofQemu });
+  expect(quirks({ [`${path}/vendor`]: "0x1179\n" })).toMatchObject({
+    state: "ok",
+    found: expect.stringMatching(/^Toshiba \S+ \(model THNSF5256GPUK TOSHIBA only\): no-apst\. /),
+  });
+  expect(quirks({ [`${path}/vendor`]: "0xfffe\n" })).toMatchObject({ state: "ok", found: "none is known" });
+  expect(quirks({ [`${path}/class`]: "0x020000\n" })).toMatchObject({ state: "not-applicable" });
+});
+
 test("wrong arguments are ArgumentErrors", () => {
   expect(() => doctor({ devices: ["0000:ff:1f.7"] })).toThrow(ArgumentError);
   expect(() => doctor({ devices: ["nonsense"] })).toThrow(ArgumentError);
