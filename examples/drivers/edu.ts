@@ -122,14 +122,8 @@ export class Edu implements Disposable {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   using device = PciDevice.open(process.argv[2] ?? "");
   using edu = new Edu(device);
-  console.log(
-    "edu",
-    edu.version,
-    "is",
-    edu.isAlive() ? "alive" : "dead",
-    "and says that 10! is",
-    await edu.factorial(10),
-  );
+  const state = edu.isAlive() ? "alive" : "dead";
+  console.log(`edu ${edu.version} is ${state} and says that 10! is ${await edu.factorial(10)}`);
   await edu.write(0, Buffer.from("hello"));
   console.log("its memory holds", Buffer.from(await edu.read(0, 5)).toString());
 }
