@@ -86,6 +86,8 @@ describe("the options of iova emulate", () => {
       ["edu", "--socket", "s", "--zns", "--pi", "1"],
       "edu has no option --zns, --pi; see iova emulate --help",
     ],
+    [["edu", "--socket", "s", "--peer", "t"], "edu has no option --peer; see iova emulate --help"],
+    [["nvme", "--socket", "s", "--peer", "s"], "--peer s: another controller is served there"],
     [["nvme", "--socket", "s", "--block-size", "1"], "--block-size 1: expected one of 512, 4096"],
   ])("emulate says what is wrong with %j", (argv, message) => {
     expect(() => parseEmulateOptions(argv)).toThrow(new ConfigError(message));
