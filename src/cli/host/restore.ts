@@ -1,6 +1,6 @@
 /** `iova restore`: takes back changes to the host. */
 import { type HostChange, listChanges } from "../../host/changes/changes.js";
-import { type RestoredChange, restoreChanges } from "../../host/changes/restore.js";
+import { type RestoredChange, type RestoreOptions, restoreChanges } from "../../host/changes/restore.js";
 import { parseCommandLine, usageError } from "../command-line.js";
 import { restoreDescription } from "../described/restore.js";
 import { print, printError, printJson } from "../terminal.js";
@@ -22,9 +22,16 @@ export async function runRestore(argv: readonly string[]): Promise<void> {
       );
     return Number(text);
   });
-  const restored = await restoreChanges({ ids: ids.length === 0 ? undefined : ids, dryRun, leave });
-  if (json === true) {
-    if (leave !== true) noteLeftovers(restored);
+  await restoreAndTell({ ids: ids.length === 0 ? undefined : ids, dryRun, leave }, json === true);
+}
+
+/** Takes back, says what became of it, and sets the exit status. @throws as restoreChanges() */
+export async function restoreAndTell(options: RestoreOptions, isJson: boolean): Promise<void> {
+  const { root, record, dryRun = false, leave = false } = options;
+  noteDamage(listChanges({ root, record }).damagedLines);
+  const restored = await restoreChanges(options);
+  if (isJson) {
+    if (!leave) noteLeftovers(restored);
     printJson(restored);
     return;
   }
@@ -53,10 +60,17 @@ function printList(isJson: boolean): void {
   const found = listChanges();
   if (isJson) printJson(found);
   else print(found.changes.length === 0 ? "no changes" : found.changes.map(changeText).join("\n"));
-  const { damagedLines } = found;
+  noteDamage(found.damagedLines);
+}
+
+/** The exit status is 1 if lines of the record are damaged. */
+function noteDamage(damagedLines: readonly number[]): void {
   if (damagedLines.length === 0) return;
   process.exitCode = 1;
-  printError(`lines of the record can't be read, and changes may be missing: ${damagedLines.join(", ")}`);
+  printError(
+    `lines of the record of changes can't be read, and changes may be missing: ${damagedLines.join(", ")}. ` +
+      "Take back what can be read (iova restore), look into /var/lib/iova/changes for the rest, then move it away",
+  );
 }
 
 /** A change, and what was done. */

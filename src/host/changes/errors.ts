@@ -16,6 +16,9 @@ export class HostChangeError extends IovaError {
 export function adviceOf(error: unknown, path: string | undefined, what: string): string {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "EACCES" || code === "EPERM") return `. ${what} needs root`;
+  if (code === "ELOOP") return ". A symbolic link is in its place, which isn't followed: move it away";
+  if (code === "ENOSPC" || code === "EDQUOT" || /No space left on device/.test(reasonOf(error)))
+    return `. Free space on ${path === undefined ? "the file system that it writes to" : `the file system of ${path}`}, and try again`;
   // Programs say it in words.
   if (code !== "EROFS" && !/EROFS|Read-only file system/.test(reasonOf(error))) return "";
   const where = path === undefined ? "A file system that it writes to" : `The file system of ${path}`;

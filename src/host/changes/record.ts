@@ -25,38 +25,44 @@ const FILE = "changes";
 /** A longer record is none. */
 const MAX_BYTES = 64 * 1024 * 1024;
 const OTHERS_MAY_WRITE = 0o022;
+const NEWLINE = 10;
 
 /** What a record says. */
 export interface RecordText {
   readonly entries: readonly Entry[];
-  /** Numbers of lines that can't be read, from 1, before the last one that can be. */
+  /** Numbers of lines that can't be read, from 1. A last one that was being written when the machine stopped isn't among them. */
   readonly damaged: readonly number[];
   /** Where the next line belongs: what follows was being written when the machine stopped. */
   readonly length: number;
 }
 
-/** Parses a record. Never throws. */
+/**
+ * Parses a record. Each line is on the disk before the next is written, so that only one can be half written when the machine stops:
+ * several bad ones at the end are damage. Never throws.
+ */
 export function parseRecord(bytes: Uint8Array): RecordText {
   const lines = Buffer.from(bytes).toString("latin1").split("\n");
   // What has no line break at its end isn't whole.
-  lines.pop();
+  const rest = lines.pop() ?? "";
   const entries: Entry[] = [];
   const bad: number[] = [];
-  let damaged: number[] = [];
   let at = 0;
   let length = 0;
   for (const [i, line] of lines.entries()) {
     at += line.length + 1;
     const entry = parseLine(Buffer.from(line, "latin1").toString("utf8"));
-    if (entry === undefined) {
-      bad.push(i + 1);
-      continue;
+    if (entry === undefined) bad.push(i + 1);
+    else {
+      entries.push(entry);
+      length = at;
     }
-    entries.push(entry);
-    damaged = [...bad];
-    length = at;
   }
-  return { entries, damaged, length };
+  const whole = lines.length;
+  if (rest !== "") bad.push(whole + 1);
+  const last = rest === "" ? whole : whole + 1;
+  if (bad.at(-1) !== last) return { entries, damaged: bad, length };
+  if (bad.at(-2) === last - 1) return { entries, damaged: bad, length: bytes.length };
+  return { entries, damaged: bad.slice(0, -1), length };
 }
 
 /** Reads a record without its lock; empty if there is none. @throws HostChangeError: it can't be read */
@@ -80,8 +86,9 @@ export function readRecord(folder: string): RecordText {
 /** @throws Error */
 function contentOf(fd: number): Uint8Array {
   const state = fstatSync(fd);
-  if (!state.isFile()) throw new Error("it isn't an ordinary file");
-  if (state.size > MAX_BYTES) throw new Error(`it has ${state.size} bytes, more than ${MAX_BYTES}`);
+  if (!state.isFile()) throw new Error("it isn't an ordinary file. Move it away");
+  if (state.size > MAX_BYTES)
+    throw new Error(`it has ${state.size} bytes, more than ${MAX_BYTES}, so it is no record. Move it away`);
   return readFileSync(fd);
 }
 
@@ -120,8 +127,11 @@ export class OpenRecord implements Disposable {
         throw new BusyError(
           `another program is changing this host, or taking a change back (it holds ${path})`,
         );
-      const text = parseRecord(contentOf(fd));
+      const content = contentOf(fd);
+      const text = parseRecord(content);
       ftruncateSync(fd, text.length);
+      // The next line must not become a part of a damaged one.
+      if (text.length > 0 && content[text.length - 1] !== NEWLINE) writeSync(fd, "\n", text.length);
       return new OpenRecord(fd, path, text);
     } catch (error) {
       if (fd !== undefined) closeSync(fd);

@@ -1,12 +1,12 @@
 /** `iova doctor --fix` and `iova restore`: what they print and do, on trees of files, and as processes on this host. */
-import { existsSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { painted } from "../../../src/cli/colour.js";
 import { type FixOutcome, fixHost } from "../../../src/cli/host/doctor-fix.js";
 import type { Line } from "../../../src/cli/host/doctor-lines.js";
-import { changeText, restoredText } from "../../../src/cli/host/restore.js";
-import { listChanges, restoreChanges } from "../../../src/doors/host.js";
+import { changeText, restoreAndTell, restoredText } from "../../../src/cli/host/restore.js";
+import { applySteps, listChanges, restoreChanges } from "../../../src/doors/host.js";
 import { arch, pciFunction } from "../../support/example-hosts.js";
 import { type HostTree, hostTree, program } from "../../support/host-tree.js";
 import { compileCli, type IovaCli } from "../../support/iova-cli.js";
@@ -118,6 +118,33 @@ test("changes and what became of them are printed in words", async () => {
     "change 1 (iova doctor --fix) is taken back in part, and stays in the list",
   );
   expect(restoredText(planned, false)).toBe("change 1 (iova doctor --fix) is taken back");
+});
+
+test("iova restore takes back what it can read of a damaged record, names the rest, and fails", async () => {
+  using tree = hostTree(arch);
+  const { path: root } = tree.root;
+  await applySteps([{ kind: "file", path: "/etc/iova.conf", content: "a\n" }], { purpose: "a test", root });
+  appendFileSync(join(root, "var/lib/iova/changes"), "nonsense\nmore nonsense\n");
+  const said: string[] = [];
+  const write = (text: string | Uint8Array): boolean => said.push(String(text)) > 0;
+  const spies = [process.stdout, process.stderr].map((stream) =>
+    vi.spyOn(stream, "write").mockImplementation(write),
+  );
+  const status = process.exitCode;
+  try {
+    for (const whatIsSaid of ["is taken back", "nothing to take back"]) {
+      await restoreAndTell({ root }, false);
+      expect(process.exitCode).toBe(1);
+      expect(said.splice(0).join("")).toMatch(
+        new RegExp(`can't be read, and changes may be missing: 5, 6\\. [^]*${whatIsSaid}`),
+      );
+      process.exitCode = 0;
+    }
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+    process.exitCode = status;
+  }
+  expect(existsSync(join(root, "etc/iova.conf"))).toBe(false);
 });
 
 describe("as processes", () => {

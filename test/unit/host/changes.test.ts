@@ -398,6 +398,31 @@ describe("the record", () => {
     expect(existsSync(join(root, "etc/modules-load.d/iova.conf"))).toBe(false);
   });
 
+  test("several damaged lines at the end are named and kept, and what is recorded next is a line of its own", async () => {
+    for (const rest of ["nonsense\nmore nonsense\n", "nonsense\nmore nonsense"]) {
+      using tree = hostTree(files);
+      const { path: root } = tree.root;
+      await applySteps([edited], of(tree));
+      const whole = readFileSync(recordPath(tree), "utf8");
+      writeFileSync(recordPath(tree), whole + rest);
+      expect(listChanges({ root }).damagedLines).toEqual([5, 6]);
+      await expect(applySteps([load], of(tree))).rejects.toThrow("is damaged at line 5, 6");
+      expect(await restoreChanges({ root })).toMatchObject([{ change: { state: "restored" }, left: [] }]);
+      expect(read(tree, "/etc/old.conf")).toBe("before\n");
+      expect(readFileSync(recordPath(tree), "utf8").startsWith(whole + rest)).toBe(true);
+      expect(listChanges({ root })).toMatchObject({
+        changes: [{ state: "restored" }],
+        damagedLines: [5, 6],
+      });
+    }
+    // Nothing of it can be read.
+    using tree = hostTree(files);
+    await applySteps([edited], of(tree));
+    writeFileSync(recordPath(tree), "nonsense\n".repeat(4));
+    expect(listChanges({ root: tree.root.path })).toEqual({ changes: [], damagedLines: [1, 2, 3, 4] });
+    await expect(applySteps([load], of(tree))).rejects.toThrow("is damaged at line 1, 2, 3, 4");
+  });
+
   test("lines with a right checksum and a wrong form are damaged", () => {
     const line = (value: unknown): string => lineOf(JSON.parse(JSON.stringify(value))).trimEnd();
     expect(parseLine(line({ kind: "end", change: 1 }))).toEqual({ kind: "end", change: 1 });
@@ -429,7 +454,7 @@ describe("the record", () => {
     chmodSync(join(root, "open"), 0o777);
     await expect(at("open")).rejects.toThrow("other users may write in");
     symlinkSync("/dev/full", join(root, "linked/changes"));
-    await expect(at("linked")).rejects.toThrow(/ELOOP/);
+    await expect(at("linked")).rejects.toThrow(/ELOOP.* symbolic link is in its place.* move it away/);
     await expect(at("folder")).rejects.toThrow("can't be used");
     await expect(at("etc/old.conf")).rejects.toThrow("isn't a folder");
     expect(read(tree, "/etc/old.conf")).toBe("before\n");
