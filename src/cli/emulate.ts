@@ -119,6 +119,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       anaGroups: numberOf("ana-groups", values["ana-groups"] ?? "0"),
       powerStates: numberOf("power-states", values["power-states"] ?? "1"),
       rpmbTargets: numberOf("rpmb", values.rpmb ?? "0"),
+      opal: values.opal ?? false,
       bootPartitionBytes: sizeOf("boot-partitions", values["boot-partitions"] ?? "0"),
       cmbWithout: (values["cmb-without"]?.split(",") ?? []).map(cmbUseOf),
       queuePairs: numberOf("queue-pairs", values["queue-pairs"] ?? "64"),

@@ -121,6 +121,14 @@ export {
   type ZoneReportOptions,
   type ZoneStateName,
 } from "../nvme/namespace/zoned-namespace.js";
+export {
+  NvmeOpal,
+  type OpalLock,
+  type OpalPassword,
+  type OpalRange,
+  type OpalRangeOptions,
+} from "../nvme/opal/opal.js";
+export { NvmeOpalError } from "../nvme/opal/session.js";
 export { crc16, crc32c, crc64 } from "../nvme/protection/crc.js";
 export {
   type ProtectionChecks,
@@ -228,6 +236,8 @@ export {
   type TelemetryHeader,
 } from "../nvme/spec/log-pages.js";
 export { NamespaceDescriptor, type NamespaceIdentifiers } from "../nvme/spec/namespace-descriptors.js";
+export type { OpalDiscovery } from "../nvme/spec/opal/discovery.js";
+export { OpalFeature, OpalStatus } from "../nvme/spec/opal/numbers.js";
 export {
   AdminOpcode,
   AsyncEventInfo,

@@ -323,6 +323,7 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
     "NvmeNamespace.lbaStatus(options)": () => ns.lbaStatus(0, misspelt),
     "NvmeRpmb.writeConfiguration(configuration)": () =>
       nvme.security.rpmb().writeConfiguration(misspelt, new Uint8Array(32)),
+    "NvmeOpal.setRange(options)": () => nvme.security.opal().setRange("x", 1, misspelt),
     "NvmeLogLists.lbaStatus(options)": () => logs.lists.lbaStatus(misspelt),
     "NvmeLogLists.asymmetricNamespaceAccess(options)": () => logs.lists.asymmetricNamespaceAccess(misspelt),
     "NvmeLogs.read(options)": () => logs.read(2, 512, misspelt),

@@ -37,6 +37,7 @@ export const nvmeEmulateOptions = {
   "power-states": value("N", "power states, up to 32, the second half non-operational (default 1)"),
   "boot-partitions": value("SIZE", "size of each of two boot partitions, up to 4M (default none)"),
   rpmb: value("N", "targets of the Replay Protected Memory Block, up to 7 (default none)"),
+  opal: flag("TCG Opal: ownership and locking ranges"),
   "cmb-without": value("USES", "CMB uses to disable, e.g. SQS,LISTS,CDMMMS (bits of CMBSZ and CMBLOC)"),
   "queue-pairs": value("N", "I/O queue pairs (default 64)"),
   vectors: value("N", "MSI-X vectors; 0 leaves INTx (default 65)"),

@@ -24,6 +24,7 @@ import { perfDescription } from "./nvme/perf.js";
 import { reportDescriptions } from "./nvme/report.js";
 import { reservationDescriptions } from "./nvme/reservations.js";
 import { rpmbDescriptions } from "./nvme/rpmb.js";
+import { sedDescriptions } from "./nvme/sed.js";
 import { znsDescription } from "./nvme/zns.js";
 
 export const nvmeDescriptions: readonly CommandDescription[] = [
@@ -44,6 +45,7 @@ export const nvmeDescriptions: readonly CommandDescription[] = [
   ...Object.values(fdpDescriptions),
   ...Object.values(dataDescriptions),
   ...Object.values(rpmbDescriptions),
+  ...Object.values(sedDescriptions),
   ...Object.values(blockDescriptions),
   ...Object.values(reservationDescriptions),
   ...Object.values(kvDescriptions),

@@ -10,6 +10,7 @@ import { maintenanceCommands } from "./admin/maintenance.js";
 import { namespaceCommands } from "./admin/namespaces.js";
 import { reportCommands } from "./admin/report.js";
 import { rpmbCommands } from "./admin/rpmb.js";
+import { sedCommands } from "./admin/sed.js";
 import { feature } from "./commands/feature.js";
 import { format } from "./commands/format.js";
 import { identify } from "./commands/identify.js";
@@ -48,6 +49,7 @@ const subcommands: readonly NvmeSubcommand[] = [
   ...fdpCommands,
   ...dataCommands,
   ...rpmbCommands,
+  ...sedCommands,
   ...blockCommands,
   ...reservationCommands,
   ...kvCommands,

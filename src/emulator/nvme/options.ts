@@ -68,6 +68,7 @@ const schema = lazily(() =>
     hostMemoryBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
     anaGroups: z._default(integer(0, MAX_ANA_GROUPS), 0),
     powerStates: z._default(integer(1, MOST_POWER_STATES), 1),
+    opal: z._default(z.boolean(), false),
     rpmbTargets: z._default(integer(0, MOST_RPMB_TARGETS), 0),
     bootPartitionBytes: z._default(
       integer(0, MAX_FIRMWARE_BYTES).check(z.multipleOf(BOOT_PARTITION_UNIT_BYTES)),
@@ -169,6 +170,11 @@ export interface NvmeEmulatorOptions {
    */
   readonly rpmbTargets?: number | undefined;
   /**
+   * TCG Opal: ownership, the Locking SP with eight ranges besides the global one, revert. Not with zones or keys. What it keeps is on
+   * the medium; off by default.
+   */
+  readonly opal?: boolean | undefined;
+  /**
    * Bytes of each of two boot partitions, a multiple of 128 KiB up to 4 MiB. Firmware Commit writes them. They last as long as
    * the emulator, and move with a migration. None by default.
    */
@@ -232,6 +238,7 @@ function recordsOf(data: z.output<ReturnType<typeof schema>>, capacityBytes: num
     refuse("zoned", `zoned namespaces have no metadata, but metadataBytes is ${metadataBytes}`);
   if (data.keyValue && (zoned !== false || metadataBytes !== 0 || data.file !== undefined))
     refuse("keyValue", "key value namespaces have neither zones nor metadata, and no file");
+  if (data.opal && (data.keyValue || zoned !== false)) refuse("opal", "locks blocks, not keys or zones");
   if (data.extendedMetadata && metadataBytes === 0)
     refuse("extendedMetadata", "there is no metadata; set metadataBytes");
   const shape = zoned === false ? undefined : z.parse(zonesSchema(), zoned === true ? {} : zoned);

@@ -28,6 +28,7 @@ import { Lifecycle } from "./lifecycle.js";
 import { BootPartitions } from "./medium/boot-partitions.js";
 import type { Inventory } from "./medium/inventory.js";
 import type { Medium } from "./medium/medium.js";
+import { OpalLocks } from "./medium/opal-locks.js";
 import { RpmbTarget } from "./medium/rpmb-target.js";
 import { MediumOwnership } from "./medium-ownership.js";
 import { NvmeMigration } from "./migration.js";
@@ -98,6 +99,7 @@ export function wireController(
   const command = new Command();
   const commands = new Map<number, AdminCommand>();
   const rpmb = Array.from({ length: config.rpmbTargets }, (_, i) => new RpmbTarget(i));
+  const locks = config.opal ? new OpalLocks(inventory) : undefined;
   const bootPartitions =
     config.bootPartitionBytes === 0 ? undefined : new BootPartitions(config.bootPartitionBytes, rpmb[0]);
   const invalidDoorbell = (info: number): void => events.raiseError(info);
@@ -196,6 +198,7 @@ export function wireController(
     refusals: new Map(),
     allCommandSets: false,
     controllerId,
+    locks,
     reservations: subsystem.reservations,
     reservationNoticed: () => {
       const { reservationLogAvailable } = AsyncEventInfo.ioCommandSet;
@@ -237,6 +240,7 @@ export function wireController(
     ...{ config, command, commands, transfer, inventory, medium, nvm, features },
     ...{ events, notices, logPages, memory, registers, queues, delayed, state, watches, rpmb },
     bootPartitions,
+    locks,
     fail: () => lifecycle.fail(),
     useMedium: (used) => {
       io.medium = used;
@@ -321,6 +325,8 @@ export function wireController(
     namespaceChanged: (nsid, change) => listing.changed(nsid, change),
   };
   subsystem.join(member);
+  // Another controller of the subsystem joins while the power is on.
+  if (!config.incoming && subsystem.controllerIds.length === 1) locks?.powerOn();
   if (!config.incoming) services.powerOn();
   listing.update();
   for (const fault of config.faults) faults.add(fault);
@@ -335,10 +341,10 @@ export function wireController(
 function shapeOf(config: NvmeEmulatorConfig): string {
   const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
   const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
-  const { powerStates, rpmbTargets, bootPartitionBytes, keyValue } = config;
+  const { powerStates, rpmbTargets, bootPartitionBytes, keyValue, opal } = config;
   return JSON.stringify({
     ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
     ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
-    ...{ powerStates, rpmbTargets, bootPartitionBytes, keyValue },
+    ...{ powerStates, rpmbTargets, bootPartitionBytes, keyValue, opal },
   });
 }

@@ -1,6 +1,7 @@
 /** Security Send and Security Receive. */
 import { checkBytes, checkInteger, checkKeys, checkU32 } from "../../core/check.js";
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
+import { NvmeOpal } from "../opal/opal.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 import { NvmeRpmb } from "./rpmb.js";
@@ -57,6 +58,11 @@ export class NvmeSecurity {
   rpmb(target = 0): NvmeRpmb {
     checkInteger("target", target, 0, 6);
     return new NvmeRpmb(this.target, this, target);
+  }
+
+  /** TCG Opal: ownership and locking ranges. */
+  opal(): NvmeOpal {
+    return new NvmeOpal(this.target, this);
   }
 
   private assertCommands(): void {

@@ -15,6 +15,8 @@ import type { BootPartitions } from "../medium/boot-partitions.js";
 import type { FirmwareReset } from "../medium/firmware-image.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
+import type { OpalLocks } from "../medium/opal-locks.js";
+import { OpalTper } from "../medium/opal-tper.js";
 import { reachabilityLogs } from "../medium/reachability.js";
 import type { RpmbTarget } from "../medium/rpmb-target.js";
 import type { AsyncEvents } from "../queues/async-events.js";
@@ -48,6 +50,7 @@ type ServicesState = z.output<ReturnType<typeof servicesState>>;
 /** Options of the controller that the services use. */
 export interface ServiceConfig {
   readonly serial: string;
+  readonly blockSizeBytes: number;
   readonly queuePairs: number;
   readonly queueEntries: number;
   readonly maxTransferBytes: number;
@@ -87,6 +90,8 @@ export interface ServiceContext {
   /** Targets of the Replay Protected Memory Block, by number. */
   readonly rpmb: readonly RpmbTarget[];
   readonly bootPartitions: BootPartitions | undefined;
+  /** What TCG Opal locks; undefined without it. */
+  readonly locks: OpalLocks | undefined;
   /** Sets CSTS.CFS. */
   fail(): void;
   /** What blocks are read from and written to from now on. */
@@ -128,16 +133,26 @@ export class AdminServices {
         notices.raise(Notice.firmwareActivation, firmwareActivationStarting, LogPageId.firmwareSlot);
       },
     });
+    const erased = (): void => {
+      this.hostMemory?.clear();
+      context.listNamespaces();
+    };
+    const { locks } = context;
+    const opal = locks && {
+      locks,
+      tper: new OpalTper(locks, config.serial, config.blockSizeBytes, () => {
+        const done = context.inventory.renew(true);
+        erased();
+        return done;
+      }),
+    };
     const sanitize = new Sanitize({
       ...context,
       durationMs: config.sanitizeMs,
       pendingActivation: () => this.firmware.pending,
       changes: () => nvm.changes,
       begun: () => this.selfTest.abort(SelfTestResult.abortedBySanitize),
-      changed: () => {
-        this.hostMemory?.clear();
-        context.listNamespaces();
-      },
+      changed: erased,
       completed: (info) => events.raise(AsyncEventType.ioCommandSet, info, LogPageId.sanitizeStatus),
     });
     this.telemetry = new Telemetry({
@@ -175,7 +190,7 @@ export class AdminServices {
       this.selfTest,
       this.firmware,
       this.telemetry,
-      new SecurityCommands(context.command, context.transfer, config.maxTransferBytes, context.rpmb),
+      new SecurityCommands(context.command, context.transfer, config.maxTransferBytes, context.rpmb, opal),
       new EnduranceGroup(context),
       new PowerStates({ ...context, count: config.powerStates, odd: config.odd }),
       this.hostMemory ?? withoutHostMemory,

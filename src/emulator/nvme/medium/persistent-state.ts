@@ -3,6 +3,7 @@ import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
 import { firmwareResets, revisionPattern } from "./firmware-image.js";
+import { opalState } from "./opal-locks.js";
 import { powerTable } from "./state-schema.js";
 
 /** Results of the Device Self-test log. */
@@ -52,6 +53,8 @@ export const persistentStateSchema = lazily(() => {
         )
         .check(z.maxLength(FIRMWARE_SLOTS)),
     }),
+    /** TCG Opal; absent until it was used. */
+    opal: z.optional(opalState()),
   });
 });
 

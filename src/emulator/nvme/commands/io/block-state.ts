@@ -76,6 +76,9 @@ export class BlockStateCommands {
     }
     // A zone frees its blocks when it is reset; here deallocation is only a hint.
     if ((command.cdw(11) & DSM_DEALLOCATE) === 0 || namespace.zones !== undefined) return NvmeStatus.success;
+    const { locks } = this.context;
+    if (parsed.some(([lba, blocks]) => locks?.refuses(namespace.nsid, lba, blocks, true) === true))
+      return NvmeStatus.accessDenied;
     this.outcomes.otherChanges++;
     for (const [lba, blocks] of parsed) {
       if (blocks > 0 && !namespace.deallocate(lba, blocks)) return this.outcomes.writeFault();

@@ -39,9 +39,16 @@ export class CopyCommand {
     const sources: Source[] = [];
     const status = this.fetchSources(namespace, sources, format === Format.across);
     if (status !== NvmeStatus.success) return status;
+    const { locks } = this.context;
+    if (
+      locks !== undefined &&
+      sources.some(([source, lba, blocks]) => locks.refuses(source.nsid, lba, blocks, false))
+    )
+      return NvmeStatus.accessDenied;
     const total = sources.reduce((sum, [, , blocks]) => sum + blocks, 0);
     if (total > copyLimits.blocks) return NvmeStatus.commandSizeLimitExceeded;
     if (command.slba + total > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
+    if (locks?.refuses(namespace.nsid, command.slba, total, true) === true) return NvmeStatus.accessDenied;
     this.outcomes.otherChanges++;
     return this.copySources(namespace, sources, command.slba);
   }

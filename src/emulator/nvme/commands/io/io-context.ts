@@ -3,6 +3,7 @@ import type { Command } from "../../host/command.js";
 import type { Transfer } from "../../host/transfer.js";
 import type { Medium } from "../../medium/medium.js";
 import type { EmulatedNamespace } from "../../medium/namespace.js";
+import type { OpalLocks } from "../../medium/opal-locks.js";
 import type { ReservationTable } from "../../medium/reservation-table.js";
 
 /** Commands of a queue that haven't completed yet. */
@@ -37,6 +38,8 @@ export interface IoContext {
   readonly allCommandSets: boolean;
   readonly controllerId: number;
   readonly outstanding: OutstandingCommands;
+  /** What TCG Opal locks; undefined without it. */
+  readonly locks: OpalLocks | undefined;
   readonly reservations: ReservationTable;
   /** There is a reservation notification for the host. */
   reservationNoticed(): void;

@@ -134,6 +134,7 @@ export class NvmCommands {
     if (this.reservations.keepsOut) return NvmeStatus.reservationConflict;
     if (namespace.values !== undefined && !isCommonOpcode(opcode))
       return this.keyValues.execute(namespace.values);
+    if (this.context.locks !== undefined && this.isLocked(namespace.nsid)) return NvmeStatus.accessDenied;
     if (((command.sqe[0] ?? 0) & Fuse.MASK) !== 0) return this.fused(namespace);
     if (this.fusedOn === command.sqid) this.fusedOn = -1;
     switch (opcode) {
@@ -171,6 +172,17 @@ export class NvmCommands {
         if (opcode === IoOpcode.zoneAppend) return this.write(namespace, true);
         return this.zoneCommands.execute(namespace);
     }
+  }
+
+  /** Whether TCG Opal locks blocks of the command. Those with lists of ranges look for themselves. */
+  private isLocked(nsid: number): boolean {
+    const { command, locks } = this.context;
+    const { opcode } = command;
+    const reads = opcode === IoOpcode.read || opcode === IoOpcode.compare || opcode === IoOpcode.verify;
+    const writes =
+      opcode === IoOpcode.write || opcode === IoOpcode.writeZeroes || opcode === IoOpcode.writeUncorrectable;
+    if (!reads && !writes) return false;
+    return locks?.refuses(nsid, command.slba, (command.cdw(12) & 0xffff) + 1, writes) === true;
   }
 
   /**
