@@ -22,12 +22,17 @@ export type OpalPassword = string | Uint8Array;
 
 /** A locking range, in logical blocks. The global one, 0, has no start and no length: it is what no other range has. */
 export interface OpalRange {
+  /** First block. */
   readonly start: number;
+  /** How many blocks. */
   readonly blocks: number;
-  /** Whether the two locks have an effect. */
+  /** Whether the lock against reads has an effect. */
   readonly readLockEnabled: boolean;
+  /** Whether that against writes has. */
   readonly writeLockEnabled: boolean;
+  /** The lock against reads. */
   readonly readLocked: boolean;
+  /** The lock against writes. */
   readonly writeLocked: boolean;
 }
 

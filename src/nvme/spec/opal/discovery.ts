@@ -16,25 +16,32 @@ export interface OpalDiscovery {
   /** Of Opal 2 or 1; undefined if the controller has neither. */
   readonly opal:
     | {
+        /** Of the SSC. */
         readonly version: 1 | 2;
         /** First ComID, and how many. */
         readonly comId: number;
+        /** How many ComIDs. */
         readonly comIds: number;
         /** Numbers of administrators and users of the Locking SP; 0 in version 1. */
         readonly administrators: number;
+        /** Users of the Locking SP. */
         readonly users: number;
       }
     | undefined;
   /** Undefined if there is no locking feature. */
   readonly locking:
     | {
+        /** It can lock. */
         readonly supported: boolean;
         /** The Locking SP is active. */
         readonly enabled: boolean;
         /** At least one range is locked. */
         readonly locked: boolean;
+        /** It encrypts its medium. */
         readonly mediaEncryption: boolean;
+        /** The shadow MBR is enabled. */
         readonly mbrEnabled: boolean;
+        /** The shadow MBR is done with. */
         readonly mbrDone: boolean;
       }
     | undefined;
@@ -43,9 +50,11 @@ export interface OpalDiscovery {
     | {
         /** Ranges have to be aligned. */
         readonly alignmentRequired: boolean;
+        /** Of a logical block. */
         readonly blockSizeBytes: number;
         /** In logical blocks. */
         readonly granularity: bigint;
+        /** The first aligned block. */
         readonly lowestAlignedLba: bigint;
       }
     | undefined;

@@ -60,18 +60,40 @@ export const OpalLifeCycle = { inactive: 8, active: 9 } as const;
 
 /** Statuses of methods. */
 export const OpalStatus = {
+  /** Done. */
   success: 0,
+  /** NOT_AUTHORIZED: a wrong password, or no right to do this. */
   notAuthorized: 1,
+  /** SP_BUSY: another session is open. */
   spBusy: 3,
+  /** SP_FAILED. */
   spFailed: 4,
+  /** SP_DISABLED. */
   spDisabled: 5,
+  /** SP_FROZEN. */
   spFrozen: 6,
+  /** NO_SESSIONS_AVAILABLE. */
   noSessionsAvailable: 7,
+  /** INVALID_PARAMETER: out of range, or not in this state. */
   invalidParameter: 0xc,
+  /** TPER_MALFUNCTION. */
   tperMalfunction: 0xf,
+  /** AUTHORITY_LOCKED_OUT: too many wrong passwords. */
   authorityLockedOut: 0x12,
+  /** FAIL. */
   fail: 0x3f,
 } as const;
 
 /** Codes of Level 0 features. */
-export const OpalFeature = { tper: 1, locking: 2, geometry: 3, opal1: 0x200, opal2: 0x203 } as const;
+export const OpalFeature = {
+  /** TPer: how it communicates. */
+  tper: 1,
+  /** Locking. */
+  locking: 2,
+  /** Geometry: alignment of ranges. */
+  geometry: 3,
+  /** Opal 1. */
+  opal1: 0x200,
+  /** Opal 2. */
+  opal2: 0x203,
+} as const;
