@@ -9,8 +9,11 @@ const DESCRIPTOR_BYTES = 4;
 export interface OpalDiscovery {
   /** Features in their order: code, version, and the bytes that follow. */
   readonly features: readonly {
+    /** Its code. */
     readonly code: number;
+    /** Its version. */
     readonly version: number;
+    /** What follows. */
     readonly data: Uint8Array;
   }[];
   /** Of Opal 2 or 1; undefined if the controller has neither. */
