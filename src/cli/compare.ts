@@ -1,6 +1,5 @@
 /** `iova compare`: its options, the guest for --guest, progress, and the three output formats. */
 import { spawn } from "node:child_process";
-import { writeFileSync } from "node:fs";
 import { ConfigError, IovaError } from "../core/errors.js";
 import { Problems, read } from "../core/options.js";
 import { parseBdf } from "../pci/address/bdf.js";
@@ -11,7 +10,7 @@ import { type CompareReport, reportSchema } from "./compare/report.js";
 import { renderText } from "./compare/text.js";
 import { compareDescription } from "./described/compare.js";
 import { packageFile } from "./package-file.js";
-import { checkWritable } from "./page.js";
+import { checkWritable, writeNamed } from "./page.js";
 import { ProgressLine } from "./progress.js";
 import { print, printJson } from "./terminal.js";
 
@@ -58,9 +57,9 @@ export async function runCompare(argv: readonly string[]): Promise<void> {
   } finally {
     line.end();
   }
-  if (options.html !== undefined) writeFileSync(options.html, renderHtml(report));
   if (options.json) printJson(report);
   else print(renderText(report));
+  if (options.html !== undefined) writeNamed("--html", options.html, renderHtml(report));
 }
 
 /** The default devices of the guest tool: an NVMe controller to measure, and edu as the second device. */

@@ -1,6 +1,6 @@
 /** The shell of the pages that commands write: self-contained, no script, no network, light and dark colours. */
-import { closeSync, openSync } from "node:fs";
-import { asError, ConfigError } from "../core/errors.js";
+import { closeSync, openSync, writeFileSync } from "node:fs";
+import { asError, ConfigError, IovaError } from "../core/errors.js";
 import { escapeHtml } from "./compare/charts.js";
 
 const STYLE = `
@@ -127,5 +127,27 @@ export function checkWritable(file: string): void {
     closeSync(openSync(file, "a"));
   } catch (error) {
     throw new ConfigError(`--html: ${asError(error).message}`, { cause: error });
+  }
+}
+
+/**
+ * Writes a file that an option names.
+ * @throws ConfigError: it can't be opened; IovaError: it can't be written, as on a full disk
+ */
+export function writeNamed(option: string, file: string, text: string): void {
+  let fd: number;
+  try {
+    fd = openSync(file, "w");
+  } catch (error) {
+    throw new ConfigError(`${option}: ${asError(error).message}`, { cause: error });
+  }
+  try {
+    writeFileSync(fd, text);
+  } catch (error) {
+    throw new IovaError("ERR_IOVA_FILE", `${option}: writing ${file}: ${asError(error).message}`, {
+      cause: error,
+    });
+  } finally {
+    closeSync(fd);
   }
 }

@@ -14,8 +14,10 @@ export class OutputError extends IovaError {
  * an exception. A closed pipe is no error: the reader has what it needs.
  */
 export function watchStandardOutput(): void {
+  let isReported = false;
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE" || process.exitCode === 1) return;
+    if (error.code === "EPIPE" || isReported) return;
+    isReported = true;
     printError(`standard output: ${error.message}`);
     process.exitCode = 1;
   });

@@ -80,7 +80,7 @@ export function planHugePages(options: HugePageOptions): ChangeStep[] {
   if (pool === undefined) {
     const sizes = pages.pools.map((each) => each.pageBytes).join(", ");
     throw new UnsupportedError(
-      `this kernel has no huge pages of ${pageBytes} bytes: it has ${sizes || "none"}`,
+      `this kernel shows no huge pages of ${pageBytes} bytes: it has ${sizes || "none, or /sys isn't mounted"}`,
     );
   }
   const path = poolPath(pool, node);

@@ -64,7 +64,7 @@ export function poolTable({ pools, mounts, transparent }: HugePages): string {
   ]);
   const pool =
     rows.length === 0
-      ? "this kernel has no huge pages"
+      ? "this kernel shows no huge pages: it has none, or /sys isn't mounted"
       : table(["size", "where", "total", "free", "reserved"], rows, 2);
   const mounted = mounts.length === 0 ? "nowhere" : mounts.join(", ");
   return [pool, `mounted: ${mounted}`, `transparent: ${transparent ?? "none"}`].join("\n");

@@ -27,7 +27,7 @@ export function iommuOn(facts: HostFacts): Finding {
 }
 
 function whyOff(facts: HostFacts): Finding {
-  const { commandLine, iommu, distribution, switches } = facts;
+  const { commandLine, iommu, distribution, switches, security } = facts;
   const problem = (found: string, where: string, fix: Fix): Finding => ({
     state: "problem",
     found,
@@ -40,6 +40,16 @@ function whyOff(facts: HostFacts): Finding {
       `off: ${name}=off is on the kernel command line`,
       CMDLINE,
       removeKernelParameter(distribution, `${name}=off`),
+    );
+  }
+  if (!security.hasSysfs) {
+    return problem(
+      "unknown, as all devices are: /sys isn't mounted",
+      "/sys",
+      manual(
+        "mount sysfs",
+        "mount it (sudo mount -t sysfs sysfs /sys), or let the container's manager do that",
+      ),
     );
   }
   if (switches.noiommu === true) {

@@ -17,6 +17,8 @@ export interface SecurityFacts {
   readonly confinement: string | undefined;
   /** sysfs is mounted read-only, as in most containers: drivers can't be changed from here. */
   readonly readOnlySysfs: boolean;
+  /** sysfs is there. Without it nothing is known of devices and IOMMUs. */
+  readonly hasSysfs: boolean;
 }
 
 // EFI_GLOBAL_VARIABLE
@@ -35,5 +37,6 @@ export function readSecurity(root: HostRoot): SecurityFacts {
     selinuxEnforcing: enforcing === undefined ? undefined : enforcing === "1",
     confinement: confinement === "" || confinement === "unconfined" ? undefined : confinement,
     readOnlySysfs: sysfs.at(-1)?.options.includes("ro") === true,
+    hasSysfs: root.names("/sys").length > 0,
   };
 }

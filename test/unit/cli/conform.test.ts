@@ -283,6 +283,19 @@ describe("iova nvme conform", () => {
     );
   });
 
+  test("a page that can't be made fails before anything is done, a full disk after the results", async () => {
+    const { address } = await startController(options);
+    const args = ["nvme", "conform", address, "--only", "CAP", "--html"];
+    expect(await cli.run([...args, "/nowhere/page.html"])).toMatchObject({
+      ...{ status: 2, stdout: "" },
+      stderr: expect.stringMatching(/^iova: --html: ENOENT[^\n]*\n$/),
+    });
+    expect(await cli.run([...args, "/dev/full"])).toMatchObject({
+      ...{ status: 1, stdout: expect.stringContaining(" checks: ") },
+      stderr: expect.stringMatching(/^iova: --html: writing \/dev\/full: ENOSPC[^\n]*\n$/),
+    });
+  });
+
   test("prints JSON, and status 0 if all pass", async () => {
     const { address } = await startController(options);
     expect(await cli.json("nvme", "conform", address, "--only", "registers")).toMatchObject({

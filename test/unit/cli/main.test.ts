@@ -67,6 +67,17 @@ test("iova list says so where it can't see any device, as in a namespace without
 });
 
 test.each([
+  ["list --svg /dev/full", "--svg: writing /dev/full: ENOSPC"],
+  ["list --html /dev/full", "--html: writing /dev/full: ENOSPC"],
+  // Its status is 1 already, since no device of this host can be used by a user who may do nothing.
+  ["doctor --user 65534 --json > /dev/full", "standard output: ENOSPC"],
+])("iova %s on a full disk has status 1, and one line says why", async (words, reason) => {
+  const { status, stderr } = await run("sh", ["-c", `"${process.execPath}" "${cli.path}" ${words}`]);
+  expect(status).toBe(1);
+  expect(stderr).toMatch(new RegExp(`^iova: ${reason}[^\\n]*\\n$`));
+});
+
+test.each([
   [["bind", "0000:00:03.0", "--svg"], "Unknown option '--svg'; see iova bind --help"],
   [["list", "--timeout", "5"], "Unknown option '--timeout'; see iova list --help"],
   [["bind", "0000:00:03.0", "--create", "1"], "Unknown option '--create'; see iova bind --help"],

@@ -141,6 +141,16 @@ test("every command of a fix can be undone, or has nothing to undo", () => {
   );
 });
 
+test("without sysfs, doctor says that the IOMMU isn't known, not that the firmware has none", () => {
+  const bare = Object.fromEntries(Object.entries(alpine).filter(([path]) => !path.startsWith("/sys/")));
+  const finding = check(report(bare, {}), "iommu.on");
+  expect(finding).toMatchObject({
+    state: "problem",
+    found: "unknown, as all devices are: /sys isn't mounted",
+  });
+  expect(steps(finding)).toEqual([expect.stringContaining("mount -t sysfs sysfs /sys")]);
+});
+
 test("Alpine without IOMMU tables is told to switch the IOMMU on in the firmware", () => {
   const found = report(alpine, { devices: ["0000:00:04.0"] });
   expect(check(found, "iommu.on").found).toContain("no DMAR, IVRS, IORT or VIOT table");

@@ -66,7 +66,7 @@ test("pools are shown by size and NUMA node", () => {
     "transparent: madvise",
   ]);
   expect(poolTable({ ...pages, pools: [], mounts: [] })).toMatch(
-    /^this kernel has no huge pages\nmounted: nowhere/,
+    /^this kernel shows no huge pages: it has none, or \/sys isn't mounted\nmounted: nowhere/,
   );
 });
 

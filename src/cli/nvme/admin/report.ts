@@ -1,5 +1,4 @@
 /** `iova nvme report`: everything that a controller says of itself, by the decoders of the other subcommands. */
-import { writeFileSync } from "node:fs";
 import { IovaError } from "../../../core/errors.js";
 import { append } from "../../../core/lists.js";
 import { visible, visibleLines } from "../../../core/visible.js";
@@ -7,7 +6,7 @@ import type { NvmeController } from "../../../nvme/controller.js";
 import { FeatureId } from "../../../nvme/spec/opcodes.js";
 import { escapeHtml } from "../../compare/charts.js";
 import { reportDescriptions } from "../../described/nvme/report.js";
-import { checkWritable, day, heading, page, table } from "../../page.js";
+import { checkWritable, day, heading, page, table, writeNamed } from "../../page.js";
 import { deviceText } from "../../terminal.js";
 import { commands } from "../command.js";
 import { readFeature } from "../commands/feature.js";
@@ -154,7 +153,7 @@ export const reportCommands = commands(reportDescriptions, {
       append(refused, features.refused);
       const [model, serial] = [nvme.identify.mn, nvme.identify.sn].map(deviceText);
       const title = `${model}, serial ${serial}, at ${nvme.bdf}`;
-      if (html !== undefined) writeFileSync(html, reportHtml(title, texts, refused));
+      if (html !== undefined) writeNamed("--html", html, reportHtml(title, texts, refused));
       const shown = refused.map(([what, why]) => `${what}: ${why}`).join("\n");
       return {
         json: {

@@ -1,9 +1,9 @@
 /** `iova nvme conform`: checks a controller against the specification. */
-import { writeFileSync } from "node:fs";
 import { assertNvme } from "../../../nvme/class-code.js";
 import { PciDevice } from "../../../pci/device.js";
 import { parseCommandLine } from "../../command-line.js";
 import { conformDescription } from "../../described/nvme/conform.js";
+import { checkWritable, writeNamed } from "../../page.js";
 import { print } from "../../terminal.js";
 import { controllerOptions, namespaceOption, targetOperand, wantsJson } from "../arguments.js";
 import { Arguments } from "../command.js";
@@ -35,6 +35,7 @@ async function run(argv: readonly string[]): Promise<void> {
   const { timeoutMs = TIMEOUT_MS, ...open } = controllerOptions("conform", values);
   const destroyData = values["destroy-data"] === true;
   const firmware = await imageOf(values);
+  if (values.html !== undefined) checkWritable(values.html);
   if (destroyData) {
     const [yes, force] = [values.yes === true, values.force === true];
     assertCanConfirm("conform --destroy-data", yes);
@@ -60,9 +61,9 @@ async function run(argv: readonly string[]): Promise<void> {
   const options = { timeoutMs, destroyData, nsid, firmware, only: values.only };
   const results = await runChecks(device, options, (result) => json || print(resultLine(result)));
   const report = { target, results };
-  if (values.html !== undefined) writeFileSync(values.html, reportHtml(report));
   if (json) printJson(reportJson(report));
   else print(`\n${summary(report)}`);
+  if (values.html !== undefined) writeNamed("--html", values.html, reportHtml(report));
   if (results.some(({ result }) => result === "fail")) process.exitCode = 1;
 }
 

@@ -1,14 +1,13 @@
 /** `iova nvme perf`: measures controllers through the ring layer. */
 
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { IovaError, UnsupportedError } from "../../../core/errors.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import type { Interrupts } from "../../../pci/interrupts.js";
 import { checkProcessors, pinThread } from "../../../sys/numa.js";
 import { perfDescription } from "../../described/nvme/perf.js";
-import { checkWritable, day } from "../../page.js";
+import { checkWritable, day, writeNamed } from "../../page.js";
 import { ProgressLine } from "../../progress.js";
 import { print } from "../../terminal.js";
 import { assertCanConfirm, confirm } from "../confirm.js";
@@ -51,7 +50,7 @@ async function run(argv: readonly string[]): Promise<void> {
   await withDevices(options, writes, [], async (devices) => {
     const report = await measure(options, devices);
     if (options.html !== undefined)
-      writeFileSync(options.html, perfHtml(report, day(new Date().toISOString())));
+      writeNamed("--html", options.html, perfHtml(report, day(new Date().toISOString())));
     if (options.json) printJson(perfJson(report));
     else print(perfText(report));
     if (hasWrongBlocks(report)) process.exitCode = 1;
