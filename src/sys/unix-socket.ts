@@ -7,11 +7,12 @@ import { dirname } from "node:path";
 import { checkString } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, BusyError, SysError, type SysErrorContext, TimeoutError } from "../core/errors.js";
+import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { adopt, adoptAll } from "./descriptors.js";
 import { addressOf, c, keepAlive, lastErrno } from "./libc.js";
 import { close, pollWritable } from "./syscalls.js";
-import { type Watch, watchReadable } from "./watch.js";
+import { Watch, watchReadable } from "./watch.js";
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -303,23 +304,61 @@ export class UnixListener extends Resource {
   }
 }
 
+/** How long a listener rests when it can't accept: what is missing, such as descriptors, isn't there again at once. */
+const REST_MS = 100;
+
 /**
- * Takes the connections of a listener from the event loop.
- * @param begin takes one over; if it throws, the connection is closed. A SysError, such as being out of descriptors, which clients can
- *   bring about, is left at that; others are uncaught exceptions
+ * Takes the connections of a listener from the event loop. While this process is out of descriptors, which clients can bring about,
+ * they wait: the listener rests, and doesn't keep a processor busy.
+ * @param begin takes one over; if it throws, the connection is closed. A SysError is left at that; others are uncaught exceptions
  * @throws as watchReadable()
  */
 export function watchConnections(listener: UnixListener, begin: (socket: UnixSocket) => void): Watch {
-  return watchReadable(listener.fd, listener.lease, () => {
-    let socket: UnixSocket | undefined;
-    try {
-      socket = listener.accept();
-      if (socket !== undefined) begin(socket);
-    } catch (error) {
-      socket?.close();
-      if (!(error instanceof SysError)) throw error;
-    }
-  });
+  let isRef = true;
+  let current: { ref(): unknown; unref(): unknown };
+  let timer: NodeJS.Timeout | undefined;
+  const lease = new Lease(
+    `connections of ${listener.lease.label}`,
+    () => clearTimeout(timer),
+    listener.lease,
+  );
+  const listen = (): void => {
+    const watch = watchReadable(listener.fd, lease, () => {
+      let socket: UnixSocket | undefined;
+      try {
+        socket = listener.accept();
+      } catch (error) {
+        if (!(error instanceof SysError)) throw error;
+        watch.close();
+        timer = setTimeout(listen, REST_MS);
+        use(timer);
+        return;
+      }
+      try {
+        if (socket !== undefined) begin(socket);
+      } catch (error) {
+        socket?.close();
+        if (!(error instanceof SysError)) throw error;
+      }
+    });
+    use(watch);
+  };
+  const use = (next: typeof current): void => {
+    current = next;
+    if (!isRef) next.unref();
+  };
+  const refer = (value: boolean): void => {
+    isRef = value;
+    if (value) current.ref();
+    else current.unref();
+  };
+  try {
+    listen();
+  } catch (error) {
+    lease.close();
+    throw error;
+  }
+  return new Watch(lease, { ref: () => refer(true), unref: () => refer(false) });
 }
 
 /** Why a socket can't be made at `path`, and what to do. */
