@@ -167,9 +167,10 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
   try {
     const served = { trustClients: options.trustClients, onNotice: printError };
     using server = new VfioUserServer(options.socket, device, served);
-    if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
-    if (device instanceof EmulatedNvme)
+    if (device instanceof EmulatedNvme) {
+      device.onRemove = () => server.disconnect();
       for (const socket of options.peers) peers.push(servePeer(device, socket, served));
+    }
     const all = [options.socket, ...options.peers].map((socket) => `vfio-user:${socket}`);
     print(`${device.name} at ${all.join(" and ")}; Ctrl-C ends it`);
     await stopped;

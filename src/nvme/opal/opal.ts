@@ -160,20 +160,16 @@ export class NvmeOpal {
   async setRange(password: OpalPassword, range: number, options: OpalRangeOptions): Promise<void> {
     const uid = rangeUid(checkInteger("range", range, 0, MOST_RANGES));
     checkKeys("options", options, Object.keys(columns));
-    const { start, blocks, ...flags } = options;
-    if (range === 0 && (start !== undefined || blocks !== undefined))
+    if (range === 0 && (options.start !== undefined || options.blocks !== undefined))
       throw new ArgumentError("the global range 0 has no start and no blocks: it is what no other range has");
     const values: [number, number][] = [];
-    for (const [name, value] of Object.entries({ start, blocks })) {
-      if (value === undefined) continue;
-      values.push([
-        columns[name === "start" ? "start" : "blocks"],
-        checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER),
-      ]);
+    for (const name of ["start", "blocks"] as const) {
+      const value = options[name];
+      if (value !== undefined)
+        values.push([columns[name], checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER)]);
     }
-    const names = ["readLockEnabled", "writeLockEnabled", "readLocked", "writeLocked"] as const;
-    for (const name of names) {
-      const value = flags[name];
+    for (const name of ["readLockEnabled", "writeLockEnabled", "readLocked", "writeLocked"] as const) {
+      const value = options[name];
       if (value !== undefined) values.push([columns[name], checkBoolean(name, value) ? 1 : 0]);
     }
     if (values.length === 0) throw new ArgumentError("options must change something");
