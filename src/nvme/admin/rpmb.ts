@@ -3,6 +3,7 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { checkBytes, checkInteger, checkObject, checkU32 } from "../../core/check.js";
 import { ArgumentError, IovaError, UnsupportedError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
+import { type SecurityChannel, Turns } from "../command/security-channel.js";
 import {
   RPMB_COUNTER_EXPIRED,
   RPMB_KEY_BYTES,
@@ -41,15 +42,6 @@ export class NvmeRpmbError extends IovaError {
   }
 }
 
-/** What RPMB needs of {@link NvmeSecurity}. */
-export interface SecurityChannel {
-  send(protocol: { protocol: number; specific: number; nssf: number }, data: Uint8Array): Promise<void>;
-  receive(
-    protocol: { protocol: number; specific: number; nssf: number },
-    sizeBytes: number,
-  ): Promise<Uint8Array>;
-}
-
 interface Request {
   readonly type: keyof typeof RpmbRequest;
   readonly address?: number;
@@ -67,8 +59,7 @@ interface Request {
 /** Sectors of the largest target that RPMBS can tell. */
 const MOST_SECTORS = (256 * RPMB_UNIT_BYTES) / RPMB_SECTOR_BYTES;
 
-/** A response belongs to the last request of any program part: one exchange at a time. */
-const turns = new WeakMap<AdminTarget, Promise<unknown>>();
+const turns = new Turns();
 
 /** Message authentication code of a frame with its data. */
 const macOf = (key: Uint8Array, frame: Uint8Array): Uint8Array =>
@@ -248,10 +239,7 @@ export class NvmeRpmb {
       throw new ArgumentError(`target must be 0 to ${targets - 1} on ${bdf}, got ${this.target}`);
     if (authentication !== 0)
       throw new UnsupportedError(`${bdf} uses authentication method ${authentication}, not HMAC SHA-256`);
-    const before = turns.get(this.controller) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    turns.set(this.controller, mine);
-    return await mine;
+    return await turns.take(this.controller, work);
   }
 
   private assertInside(address: number, sectors: number): void {

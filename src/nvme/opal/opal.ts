@@ -2,6 +2,7 @@
 import { checkBoolean, checkBytes, checkInteger, checkKeys, checkName } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
+import { type SecurityChannel, Turns } from "../command/security-channel.js";
 import { decodeOpalDiscovery, type OpalDiscovery } from "../spec/opal/discovery.js";
 import {
   OPAL_DISCOVERY,
@@ -15,7 +16,7 @@ import {
   rangeUid,
 } from "../spec/opal/numbers.js";
 import { OpalFormatError } from "../spec/opal/packet.js";
-import { NvmeOpalError, type OpalChannel, OpalSession } from "./session.js";
+import { NvmeOpalError, OpalSession } from "./session.js";
 
 /** A password: text as UTF-8, or bytes; 1 to 32 of them. */
 export type OpalPassword = string | Uint8Array;
@@ -60,8 +61,7 @@ const locks = {
   locked: [true, true],
 } as const;
 
-/** A reply belongs to the last method of any program part: one session at a time. */
-const turns = new WeakMap<AdminTarget, Promise<unknown>>();
+const turns = new Turns();
 
 /**
  * TCG Opal (SSC 1 and 2). The owner (SID) takes and gives back the drive; administrator 1 of the Locking SP has the ranges. Their
@@ -71,7 +71,7 @@ export class NvmeOpal {
   /** @internal */
   constructor(
     private readonly target: AdminTarget,
-    private readonly channel: OpalChannel,
+    private readonly channel: SecurityChannel,
   ) {}
 
   /**
@@ -252,15 +252,12 @@ export class NvmeOpal {
   }
 
   private async inTurn<T>(work: (comId: number, isActive: boolean) => Promise<T>): Promise<T> {
-    const run = async (): Promise<T> => {
+    return await turns.take(this.target, async () => {
       const { opal, locking } = await this.discover();
       if (opal === undefined)
         throw new UnsupportedError(`${this.target.bdf} has no TCG Opal (Level 0 Discovery)`);
       return await work(opal.comId, locking?.enabled === true);
-    };
-    const mine = (turns.get(this.target) ?? Promise.resolve()).then(run, run);
-    turns.set(this.target, mine);
-    return await mine;
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 /** Sessions of TCG Opal by Security Send and Receive: one method after the other. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { IovaError } from "../../core/errors.js";
+import type { SecurityChannel } from "../command/security-channel.js";
 import { OPAL_PROTOCOL, OpalMethod, OpalParameter, OpalStatus, OpalUid } from "../spec/opal/numbers.js";
 import {
   decodeOpal,
@@ -41,12 +42,6 @@ export class NvmeOpalError extends IovaError {
   }
 }
 
-/** What Opal needs of `NvmeSecurity`. */
-export interface OpalChannel {
-  send(protocol: { protocol: number; specific: number }, data: Uint8Array): Promise<void>;
-  receive(protocol: { protocol: number; specific: number }, sizeBytes: number): Promise<Uint8Array>;
-}
-
 /** How long a method may take: a controller says that it isn't done by an empty reply. */
 const MOST_REPLIES = 1200;
 const PAUSE_MS = 50;
@@ -58,7 +53,7 @@ const MANAGER: OpalSessionNumbers = { tsn: 0, hsn: 0 };
 /** An open session with a security provider (SP). */
 export class OpalSession {
   private constructor(
-    private readonly channel: OpalChannel,
+    private readonly channel: SecurityChannel,
     private readonly comId: number,
     private readonly name: string,
     private readonly numbers: OpalSessionNumbers,
@@ -71,7 +66,7 @@ export class OpalSession {
    * @throws NvmeOpalError, NvmeError
    */
   static async start(
-    channel: OpalChannel,
+    channel: SecurityChannel,
     comId: number,
     name: string,
     provider: string,

@@ -2,7 +2,8 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { afterEach, describe, expect, test } from "vitest";
 import { ArgumentError, NvmeError, UnsupportedError } from "../../../../src/index.js";
-import { NvmeRpmb, NvmeRpmbError, type SecurityChannel } from "../../../../src/nvme/admin/rpmb.js";
+import { NvmeRpmb, NvmeRpmbError } from "../../../../src/nvme/admin/rpmb.js";
+import type { SecurityChannel } from "../../../../src/nvme/command/security-channel.js";
 import { RpmbRequest, RpmbResult, rpmbFrame } from "../../../../src/nvme/spec/rpmb.js";
 import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
 import { caught } from "../../../support/caught.js";

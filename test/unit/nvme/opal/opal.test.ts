@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ArgumentError, type NvmeController, NvmeError, UnsupportedError } from "../../../../src/index.js";
+import type { SecurityChannel } from "../../../../src/nvme/command/security-channel.js";
 import { NvmeOpal } from "../../../../src/nvme/opal/opal.js";
-import { NvmeOpalError, type OpalChannel } from "../../../../src/nvme/opal/session.js";
+import { NvmeOpalError } from "../../../../src/nvme/opal/session.js";
 import { OpalFeature, OpalStatus } from "../../../../src/nvme/spec/opal/numbers.js";
 import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
 import { caught } from "../../../support/caught.js";
@@ -115,7 +116,7 @@ test("replies that are cut short are errors", async () => {
   const whole = await nvme.security.receive({ protocol: 1, specific: 1 }, 2048);
   const controller = new RecordingController({ oacs: 1 });
   const replying = (...replies: Uint8Array[]): NvmeOpal => {
-    const channel: OpalChannel = { send: async () => {}, receive: async () => replies.shift() ?? whole };
+    const channel: SecurityChannel = { send: async () => {}, receive: async () => replies.shift() ?? whole };
     return new NvmeOpal(controller, channel);
   };
   await expect(replying(whole.slice(0, 47)).discover()).rejects.toThrow("only 47 bytes");
