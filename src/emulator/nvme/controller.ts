@@ -18,6 +18,7 @@ import { DOORBELL_BYTES } from "./bars.js";
 import { nvmeConfigSpace } from "./config-space.js";
 import { type FaultOptions, parseFault } from "./faults.js";
 import type { HostMemoryUse } from "./host/host-memory-use.js";
+import { KeptParts } from "./medium/kept-parts.js";
 import { openMedium } from "./open-medium.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { SharedPage } from "./shared-page.js";
@@ -61,11 +62,12 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       return part;
     };
     try {
+      const kept = new KeptParts(parsed);
       const { medium, inventory } = openMedium(parsed, opened);
       const doorbells = opened(SharedPage.create("nvme-doorbells", DOORBELL_BYTES, DOORBELL_BASE));
       const cmb = parsed.cmbBytes > 0 ? opened(SharedPage.create("nvme-cmb", parsed.cmbBytes)) : undefined;
       const config = { ...parsed, capacityBytes: inventory.layout.capacityBytes };
-      const storage = { medium, inventory, doorbells, cmb, subsystem: new Subsystem() };
+      const storage = { medium, inventory, kept, doorbells, cmb, subsystem: new Subsystem() };
       const listener = { onRemove: () => {} };
       const parts = wireController(config, storage, polled, () => listener.onRemove());
       for (const part of open) part.relinquish();

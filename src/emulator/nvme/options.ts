@@ -165,8 +165,8 @@ export interface NvmeEmulatorOptions {
    */
   readonly powerStates?: number | undefined;
   /**
-   * Targets of the Replay Protected Memory Block, up to 7, of 128 KiB each. They last as long as the emulator, and move with a
-   * migration. None by default.
+   * Targets of the Replay Protected Memory Block, up to 7, of 128 KiB each. With `file`, a file beside it with
+   * the suffix `.rpmb` keeps them; they move with a migration. None by default.
    */
   readonly rpmbTargets?: number | undefined;
   /**
@@ -175,8 +175,8 @@ export interface NvmeEmulatorOptions {
    */
   readonly opal?: boolean | undefined;
   /**
-   * Bytes of each of two boot partitions, a multiple of 128 KiB up to 4 MiB. Firmware Commit writes them. They last as long as
-   * the emulator, and move with a migration. None by default.
+   * Bytes of each of two boot partitions, a multiple of 128 KiB up to 4 MiB. Firmware Commit writes them. With `file`, a file
+   * beside it with the suffix `.boot` keeps them; they move with a migration. None by default.
    */
   readonly bootPartitionBytes?: number | undefined;
   /** Behaviours of old or faulty controllers, for tests of drivers. None by default. */

@@ -25,11 +25,10 @@ import { HostMemory } from "./host/host-memory.js";
 import { Transfer } from "./host/transfer.js";
 import { KeepAlive } from "./keep-alive.js";
 import { Lifecycle } from "./lifecycle.js";
-import { BootPartitions } from "./medium/boot-partitions.js";
 import type { Inventory } from "./medium/inventory.js";
+import type { KeptParts } from "./medium/kept-parts.js";
 import type { Medium } from "./medium/medium.js";
 import { OpalLocks } from "./medium/opal-locks.js";
-import { RpmbTarget } from "./medium/rpmb-target.js";
 import { MediumOwnership } from "./medium-ownership.js";
 import { NvmeMigration } from "./migration.js";
 import type { NvmeEmulatorConfig } from "./options.js";
@@ -53,6 +52,8 @@ import { Unplugging } from "./unplugging.js";
 export interface ControllerStorage {
   readonly medium: Medium;
   readonly inventory: Inventory;
+  /** What else outlives the controllers. */
+  readonly kept: KeptParts;
   readonly doorbells: SharedPage;
   /** Controller memory buffer, where there is one. */
   readonly cmb: SharedPage | undefined;
@@ -86,7 +87,7 @@ export function wireController(
   polled: boolean,
   removed: () => void,
 ): ControllerParts {
-  const { medium, inventory, doorbells, cmb, subsystem } = storage;
+  const { medium, inventory, kept, doorbells, cmb, subsystem } = storage;
   const controllerId = subsystem.nextId();
   const { queuePairs, queueEntries, maxTransferBytes } = config;
   const { breaks } = config.odd;
@@ -98,10 +99,8 @@ export function wireController(
   const state = new RunState();
   const command = new Command();
   const commands = new Map<number, AdminCommand>();
-  const rpmb = Array.from({ length: config.rpmbTargets }, (_, i) => new RpmbTarget(i));
   const locks = config.opal ? new OpalLocks(inventory) : undefined;
-  const bootPartitions =
-    config.bootPartitionBytes === 0 ? undefined : new BootPartitions(config.bootPartitionBytes, rpmb[0]);
+  const { bootPartitions } = kept;
   const invalidDoorbell = (info: number): void => events.raiseError(info);
   const execute = (sq: EmulatedSq): number => server.execute(sq);
 
@@ -238,8 +237,7 @@ export function wireController(
   }
   const services = new AdminServices({
     ...{ config, command, commands, transfer, inventory, medium, nvm, features },
-    ...{ events, notices, logPages, memory, registers, queues, delayed, state, watches, rpmb },
-    bootPartitions,
+    ...{ events, notices, logPages, memory, registers, queues, delayed, state, watches, kept },
     locks,
     fail: () => lifecycle.fail(),
     useMedium: (used) => {

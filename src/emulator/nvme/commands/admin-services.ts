@@ -11,14 +11,13 @@ import type { HostMemory } from "../host/host-memory.js";
 import type { HostMemoryUse } from "../host/host-memory-use.js";
 import type { Oddities } from "../host/oddities.js";
 import type { Transfer } from "../host/transfer.js";
-import type { BootPartitions } from "../medium/boot-partitions.js";
 import type { FirmwareReset } from "../medium/firmware-image.js";
 import type { Inventory } from "../medium/inventory.js";
+import type { KeptParts } from "../medium/kept-parts.js";
 import type { Medium } from "../medium/medium.js";
 import type { OpalLocks } from "../medium/opal-locks.js";
 import { OpalTper } from "../medium/opal-tper.js";
 import { reachabilityLogs } from "../medium/reachability.js";
-import type { RpmbTarget } from "../medium/rpmb-target.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import type { DelayedCommands } from "../queues/delayed-commands.js";
 import type { IoWatch } from "../queues/io-watch.js";
@@ -87,9 +86,8 @@ export interface ServiceContext {
   readonly state: { readonly isRunning: boolean };
   /** What is called before I/O commands. */
   readonly watches: IoWatch[];
-  /** Targets of the Replay Protected Memory Block, by number. */
-  readonly rpmb: readonly RpmbTarget[];
-  readonly bootPartitions: BootPartitions | undefined;
+  /** Targets of the Replay Protected Memory Block, and boot partitions. */
+  readonly kept: KeptParts;
   /** What TCG Opal locks; undefined without it. */
   readonly locks: OpalLocks | undefined;
   /** Sets CSTS.CFS. */
@@ -114,7 +112,7 @@ export class AdminServices {
   private readonly services: readonly AdminService[];
 
   constructor(private readonly context: ServiceContext) {
-    const { config, nvm, events, notices, logPages } = context;
+    const { config, nvm, events, notices, logPages, kept } = context;
     this.selfTest = new SelfTest({
       ...context,
       shortMs: config.shortSelfTestMs,
@@ -128,6 +126,7 @@ export class AdminServices {
     this.firmware = new Firmware({
       ...context,
       maxTransferBytes: config.maxTransferBytes,
+      bootPartitions: kept.bootPartitions,
       activating: () => {
         const { firmwareActivationStarting } = AsyncEventInfo.notice;
         notices.raise(Notice.firmwareActivation, firmwareActivationStarting, LogPageId.firmwareSlot);
@@ -190,7 +189,7 @@ export class AdminServices {
       this.selfTest,
       this.firmware,
       this.telemetry,
-      new SecurityCommands(context.command, context.transfer, config.maxTransferBytes, context.rpmb, opal),
+      new SecurityCommands(context.command, context.transfer, config.maxTransferBytes, kept.rpmb, opal),
       new EnduranceGroup(context),
       new PowerStates({ ...context, count: config.powerStates, odd: config.odd }),
       this.hostMemory ?? withoutHostMemory,
@@ -198,9 +197,8 @@ export class AdminServices {
       context.nvm.reservations.host,
       reachabilityLogs(context.command, context.inventory),
       new ManagementCommands(context),
-      ...(context.bootPartitions === undefined
-        ? []
-        : [bootPartitionLog(context.command, context.bootPartitions)]),
+      ...(kept.bootPartitions === undefined ? [] : [bootPartitionLog(context.command, kept.bootPartitions)]),
+      { mediumLoaded: () => kept.load() },
     ];
     for (const { commands = {}, logPages: pages = {}, features = {} } of this.services) {
       for (const [opcode, command] of Object.entries(commands)) context.commands.set(Number(opcode), command);

@@ -169,16 +169,14 @@ export class Firmware implements AdminService {
     if (bootPartitions === undefined) return NvmeStatus.invalidField;
     if (bootPartitions.isLocked(id)) return NvmeStatus.bootPartitionWriteProhibited;
     if (action === Action.activateBootPartition) {
-      bootPartitions.active = id;
-      return NvmeStatus.success;
+      return bootPartitions.activate(id) ? NvmeStatus.success : NvmeStatus.internalError;
     }
     const image = this.whole();
     command.dw0 = this.overlap === 0 ? 0 : OVERLAP_BOOT_PARTITION;
     this.discard();
     if (image === undefined || image.length === 0 || image.length > bootPartitions.sizeBytes)
       return NvmeStatus.invalidFirmwareImage;
-    bootPartitions.replace(id, image);
-    return NvmeStatus.success;
+    return bootPartitions.replace(id, image) ? NvmeStatus.success : NvmeStatus.internalError;
   }
 
   /** The Firmware Slot Information log. */

@@ -14,6 +14,7 @@ import {
   persistentStateSchema,
 } from "./persistent-state.js";
 import { crc16 } from "./protection.js";
+import { parseJson } from "./state-schema.js";
 
 /** Most namespaces of one controller (NN). */
 export const MAX_NAMESPACES = 128;
@@ -234,12 +235,4 @@ function isPossible({ format, protection, zones }: NamespaceRecord): boolean {
 
 function roundUp(sizeBytes: number): number {
   return Math.ceil(sizeBytes / UNIT_BYTES) * UNIT_BYTES;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

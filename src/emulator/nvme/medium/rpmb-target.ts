@@ -17,7 +17,7 @@ import { u32 } from "./state-schema.js";
 
 const hex = (bytes: number) => z.string().check(z.regex(new RegExp(`^([0-9a-f]{2}){${bytes}}$`)));
 
-/** The part of a migration state that holds the targets. */
+/** The targets in a migration state, and in a file beside the medium. */
 export const rpmbState = lazily(() =>
   z
     .array(
@@ -47,7 +47,7 @@ export function rpmbsOf(targets: number): number {
 
 type Frame = ReturnType<typeof rpmbFrame.decode>;
 
-/** One target. Its state lasts as long as the emulator, and moves with it. */
+/** One target. Its state moves with the emulator. */
 export class RpmbTarget {
   private key: Uint8Array | undefined;
   private counter = 0;
@@ -60,7 +60,11 @@ export class RpmbTarget {
   /** The response to a key or a write, until its result is asked for. */
   private result: Uint8Array | undefined;
 
-  constructor(private readonly number: number) {}
+  /** @param keep makes the state of all targets outlive the emulator; false if that failed */
+  constructor(
+    private readonly number: number,
+    private readonly keep: () => boolean,
+  ) {}
 
   /** Boot partitions that its configuration locks; undefined while it doesn't protect them. */
   get lockedBootPartitions(): readonly boolean[] | undefined {
@@ -141,7 +145,9 @@ export class RpmbTarget {
     // The key can be programmed once.
     if (this.key !== undefined) return RpmbResult.writeFailure;
     this.key = mac;
-    return RpmbResult.success;
+    if (this.keep()) return RpmbResult.success;
+    this.key = undefined;
+    return RpmbResult.writeFailure;
   }
 
   private read(frame: Frame): Uint8Array {
@@ -176,9 +182,14 @@ export class RpmbTarget {
     if (!isData) return this.configure(data, frame.sectors);
     const result = this.judgeRange(frame.address, frame.sectors);
     if (result !== RpmbResult.success) return result;
-    this.data.set(data, frame.address * RPMB_SECTOR_BYTES);
+    const start = frame.address * RPMB_SECTOR_BYTES;
+    const before = this.data.slice(start, start + data.length);
+    this.data.set(data, start);
     this.counter++;
-    return RpmbResult.success;
+    if (this.keep()) return RpmbResult.success;
+    this.data.set(before, start);
+    this.counter--;
+    return RpmbResult.writeFailure;
   }
 
   private configure(block: Uint8Array, sectors: number): number {
@@ -188,9 +199,13 @@ export class RpmbTarget {
     // Protection stays once it is there.
     if (isReserved || (this.settings[0] === 1 && bootPartitionProtection === 0))
       return RpmbResult.invalidConfiguration;
+    const before = this.settings;
     this.settings = block.slice(0, 2);
     this.configurationCounter++;
-    return RpmbResult.success;
+    if (this.keep()) return RpmbResult.success;
+    this.settings = before;
+    this.configurationCounter--;
+    return RpmbResult.writeFailure;
   }
 
   private judgeRange(address: number, sectors: number): number {

@@ -15,3 +15,12 @@ export const fraction = lazily(() => number(0, 1));
 /** The table of Autonomous Power State Transition, in hexadecimal. */
 export const powerTable = lazily(() => z.string().check(z.regex(/^([0-9a-f]{2}){256}$/)));
 export const pairs = lazily(() => z.array(z.tuple([u32(), u32()])).check(z.maxLength(1 << 20)));
+
+/** @returns undefined if the text isn't JSON */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
