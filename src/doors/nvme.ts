@@ -189,6 +189,7 @@ export {
 export { type DirectiveState, DirectiveType, type StreamsParameters } from "../nvme/spec/directives.js";
 export { type FdpEvent, FdpEventType, type FdpStatistics, ReclaimUnitHandleType } from "../nvme/spec/fdp.js";
 export {
+  BootPartitionProtection,
   Feature,
   FeatureCapabilities,
   type HostBehavior,

@@ -233,11 +233,25 @@ export const Feature = {
   }),
   /** Boot Partition Write Protection Config (FID 85h). */
   bootPartitionWriteProtection: dword(FeatureId.bootPartitionWriteProtection, {
-    /** State of boot partition 0: 0 unchanged, 1 unlocked, 2 locked, 3 locked until the next power cycle. */
+    /** State of boot partition 0; see {@link BootPartitionProtection}. */
     partition0: [0, 3],
-    /** State of boot partition 1, with the same values. */
+    /** State of boot partition 1. */
     partition1: [3, 3],
   }),
+} as const;
+
+/** Boot Partition Write Protection Config (FID 85h): the states of a boot partition. */
+export const BootPartitionProtection = {
+  /** Set Features leaves the state as it is. */
+  unchanged: 0,
+  /** Firmware Commit can write the boot partition, until the next power cycle. */
+  unlocked: 1,
+  /** Write-protected; the host can end it. */
+  locked: 2,
+  /** Write-protected until the next power cycle. */
+  untilPowerCycle: 3,
+  /** The configuration of RPMB target 0 decides: Get Features only. */
+  byRpmb: 4,
 } as const;
 
 /** Namespace Write Protection (FID 84h): the states of a namespace. */

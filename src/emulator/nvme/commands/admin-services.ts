@@ -25,7 +25,7 @@ import type { QueueSet } from "../queues/queue-set.js";
 import type { Registers } from "../queues/registers.js";
 import type { AdminCommand, AdminService, NamespaceChange, SavedPart } from "./admin-service.js";
 import { AsymmetricAccess } from "./asymmetric-access.js";
-import { bootPartitionLog } from "./boot-partition-log.js";
+import { bootPartitionService } from "./boot-partition-service.js";
 import { EnduranceGroup } from "./endurance-group.js";
 import type { Features } from "./features.js";
 import { Firmware } from "./firmware.js";
@@ -197,7 +197,9 @@ export class AdminServices {
       context.nvm.reservations.host,
       reachabilityLogs(context.command, context.inventory),
       new ManagementCommands(context),
-      ...(kept.bootPartitions === undefined ? [] : [bootPartitionLog(context.command, kept.bootPartitions)]),
+      ...(kept.bootPartitions === undefined
+        ? []
+        : [bootPartitionService(context.command, kept.bootPartitions)]),
       { mediumLoaded: () => kept.load() },
     ];
     for (const { commands = {}, logPages: pages = {}, features = {} } of this.services) {

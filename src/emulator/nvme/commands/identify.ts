@@ -50,8 +50,8 @@ const OACS = {
   nvmeMi: 1 << 6,
   getLbaStatus: 1 << 9,
 } as const;
-/** BPCAP: whether RPMB can lock boot partitions. */
-const BPCAP = { withoutRpmb: 1, withRpmb: 2 } as const;
+/** BPCAP: whether RPMB or Set Features locks boot partitions; both at once is discouraged. */
+const BPCAP = { withoutRpmb: 1 | (1 << 2), withRpmb: 2 } as const;
 /** DSTO: one self-test at a time. */
 const DSTO = 1;
 const MINUTE_MS = 60_000;

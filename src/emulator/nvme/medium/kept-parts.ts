@@ -1,7 +1,7 @@
 /** What controllers of a subsystem have besides namespaces, and where it outlives them: targets of RPMB, and boot partitions. */
 import { statSync } from "node:fs";
 import { ConfigError } from "../../../core/errors.js";
-import { BootPartitions, bootPartitionsState } from "./boot-partitions.js";
+import { BootPartitions, keptBootPartitions } from "./boot-partitions.js";
 import { KeptFile } from "./kept-file.js";
 import { RpmbTarget, rpmbState } from "./rpmb-target.js";
 
@@ -18,7 +18,7 @@ export class KeptParts {
   readonly rpmb: readonly RpmbTarget[];
   readonly bootPartitions: BootPartitions | undefined;
   private readonly rpmbFile: KeptFile<ReturnType<typeof rpmbState>> | undefined;
-  private readonly bootFile: KeptFile<ReturnType<typeof bootPartitionsState>> | undefined;
+  private readonly bootFile: KeptFile<ReturnType<typeof keptBootPartitions>> | undefined;
 
   /** @throws ConfigError if there is no medium yet, but files beside it: they belong to another */
   constructor({ file, rpmbTargets, bootPartitionBytes }: KeptConfig) {
@@ -26,7 +26,7 @@ export class KeptParts {
       // Without the option a file stays as it is.
       if (rpmbTargets > 0) this.rpmbFile = new KeptFile(file, "rpmb", "RPMB targets", rpmbState);
       if (bootPartitionBytes > 0)
-        this.bootFile = new KeptFile(file, "boot", "boot partitions", bootPartitionsState);
+        this.bootFile = new KeptFile(file, "boot", "boot partitions", keptBootPartitions);
       const isNew = (statSync(file, { throwIfNoEntry: false })?.size ?? 0) === 0;
       const left = [this.rpmbFile, this.bootFile].find((one) => isNew && one?.exists === true);
       if (left !== undefined)
@@ -61,6 +61,8 @@ export class KeptParts {
         `${bootFile?.path} holds more than boot partitions of ${bootPartitions.sizeBytes} bytes have room for: set bootPartitionBytes (--boot-partitions) to the former size or more`,
       );
     for (const [i, target] of (targets ?? []).entries()) rpmb[i]?.load(target);
-    if (boot !== undefined) bootPartitions?.load(boot);
+    // The power was off.
+    for (const target of rpmb) target.reset();
+    if (boot !== undefined) bootPartitions?.restore(boot);
   }
 }

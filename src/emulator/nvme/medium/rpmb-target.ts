@@ -37,6 +37,8 @@ export type RpmbState = z.output<ReturnType<typeof rpmbState>>;
 /** Sectors of one access. */
 const ACCESS_SECTORS = 16;
 const LAST_COUNTER = 0xffff_ffff;
+/** Byte 1 of the Device Configuration Block: both boot partitions are locked. */
+const ALL_LOCKED = 3;
 
 /** RPMBS of Identify Controller. */
 export function rpmbsOf(targets: number): number {
@@ -109,10 +111,12 @@ export class RpmbTarget {
     return response;
   }
 
-  /** What was asked before a reset is forgotten. */
+  /** What was asked before a reset is forgotten, and boot partitions that are protected are locked again. */
   reset(): void {
     this.response = undefined;
     this.result = undefined;
+    const [protection = 0] = this.settings;
+    if ((protection & 1) !== 0) this.settings = Uint8Array.of(protection, ALL_LOCKED);
   }
 
   save(): RpmbState[number] {
@@ -128,7 +132,8 @@ export class RpmbTarget {
   }
 
   load({ key, counter, configuration, configurationCounter, data }: RpmbState[number]): void {
-    this.reset();
+    this.response = undefined;
+    this.result = undefined;
     this.key = key === null ? undefined : Buffer.from(key, "hex");
     this.counter = counter;
     this.settings = Uint8Array.from(Buffer.from(configuration, "hex"));

@@ -169,7 +169,10 @@ test("boot partitions are written by fw-download and fw-commit, and read by the 
   const image = randomFillSync(Buffer.alloc(300 << 10));
   const path = join(folder, "boot");
   writeFileSync(path, image);
-  await iova("fw-commit", address, "--fw", path, "-a", "6", "-b", "1", "--yes");
+  const commit = ["fw-commit", address, "--fw", path, "-a", "6", "-b", "1", "--yes"];
+  await expect(iova(...commit)).rejects.toThrow(/Boot Partition Write Prohibited/);
+  await iova("set-feature", address, "-f", "0x85", "-V", "9", "--yes");
+  await iova(...commit);
   await iova("fw-commit", address, "-a", "7", "-b", "1", "--yes");
   const back = join(folder, "boot-back");
   const whole = Buffer.concat([image, Buffer.alloc(84 << 10)]);

@@ -6,11 +6,11 @@ import {
   ArgumentError,
   DeviceGoneError,
   IovaError,
-  NvmeError,
   TimeoutError,
   UnsupportedError,
 } from "../../../../src/index.js";
 import { NvmeBootPartitions } from "../../../../src/nvme/memory/boot-partitions.js";
+import { BootPartitionProtection, Feature } from "../../../../src/nvme/spec/features.js";
 import { NvmeRegister } from "../../../../src/nvme/spec/registers.js";
 import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
 import { caught } from "../../../support/caught.js";
@@ -21,6 +21,8 @@ import { NvmeTestHost } from "../../../support/nvme-host.js";
 useEmulatedNvme();
 
 const KIB = 1024;
+const { unlocked, locked, untilPowerCycle, byRpmb } = BootPartitionProtection;
+const prohibited = { statusCodeType: 1, statusCode: NvmeStatus.bootPartitionWriteProhibited & 0xff };
 
 const spaces: DmaSpace[] = [];
 afterEach(() => {
@@ -31,6 +33,7 @@ test("a boot partition is read whole or in part, and two reads at once don't mix
   const nvme = await openController({ bootPartitionBytes: 640 * KIB });
   expect(nvme.capabilities.bps).toBe(true);
   expect(nvme.bootPartitions.properties).toEqual({ sizeBytes: 640 * KIB, active: 0 });
+  await nvme.features.write(Feature.bootPartitionWriteProtection, { partition1: unlocked });
   const image = randomBytes(640 * KIB);
   await nvme.firmware.download(image);
   await nvme.firmware.commit("replaceBootPartition", { bootPartition: 1 });
@@ -74,15 +77,55 @@ test("RPMB target 0 locks boot partitions", async () => {
   await rpmb.writeConfiguration({ bootPartitionProtection: 1, bootPartition0Locked: 1 }, key);
   await nvme.firmware.download(new Uint8Array(4096).fill(1));
   const refused = await caught(nvme.firmware.commit("replaceBootPartition"));
-  expect(refused instanceof NvmeError && (refused.statusCodeType << 8) | refused.statusCode).toBe(
-    NvmeStatus.bootPartitionWriteProhibited,
-  );
+  expect(refused).toMatchObject(prohibited);
   await nvme.firmware.commit("replaceBootPartition", { bootPartition: 1 });
   expect((await nvme.bootPartitions.read(1))[0]).toBe(1);
+  const before = await caught(nvme.features.read(Feature.bootPartitionWriteProtection));
+  expect(before).toMatchObject({ statusCode: NvmeStatus.invalidField });
   await rpmb.writeConfiguration({ bootPartitionProtection: 1 }, key);
   await nvme.firmware.download(new Uint8Array(4096).fill(2));
   await nvme.firmware.commit("replaceBootPartition");
   expect((await nvme.bootPartitions.read(0))[0]).toBe(2);
+  await nvme.reset();
+  await nvme.firmware.download(new Uint8Array(4096).fill(3));
+  expect(await caught(nvme.firmware.commit("replaceBootPartition"))).toMatchObject(prohibited);
+  expect((await nvme.bootPartitions.read(0))[0]).toBe(2);
+});
+
+test("boot partitions are locked until Set Features unlocks them, and some until the next power cycle", async () => {
+  const nvme = await openController({ bootPartitionBytes: 128 * KIB });
+  expect(nvme.identify.bpcap).toBe(5);
+  const feature = Feature.bootPartitionWriteProtection;
+  const commit = async (bootPartition: 0 | 1): Promise<unknown> => {
+    await nvme.firmware.download(new Uint8Array(4096).fill(1));
+    return await nvme.firmware.commit("replaceBootPartition", { bootPartition });
+  };
+  expect(await nvme.features.read(feature)).toEqual({ partition0: locked, partition1: locked });
+  expect(await caught(commit(0))).toMatchObject(prohibited);
+  expect(await caught(nvme.firmware.commit("activateBootPartition", { bootPartition: 1 }))).toMatchObject(
+    prohibited,
+  );
+  await nvme.features.write(feature, { partition0: unlocked, partition1: untilPowerCycle });
+  await nvme.reset();
+  expect(await nvme.features.read(feature)).toEqual({ partition0: unlocked, partition1: untilPowerCycle });
+  expect(await nvme.features.read(feature, { select: "default" })).toEqual({
+    partition0: locked,
+    partition1: locked,
+  });
+  await commit(0);
+  expect(await caught(commit(1))).toMatchObject(prohibited);
+  for (const [values, statusCode] of [
+    [{ partition0: locked, partition1: unlocked }, NvmeStatus.featureNotChangeable & 0xff],
+    [{ partition0: byRpmb }, NvmeStatus.invalidField],
+  ] as const)
+    expect(await caught(nvme.features.write(feature, values))).toMatchObject({ statusCode });
+  expect(await caught(nvme.features.set(feature.fid, 1 << 6))).toMatchObject({
+    statusCode: NvmeStatus.invalidField,
+  });
+  // A refused command changed neither.
+  expect(await nvme.features.read(feature)).toEqual({ partition0: unlocked, partition1: untilPowerCycle });
+  await nvme.features.write(feature, { partition0: locked });
+  expect(await caught(commit(0))).toMatchObject(prohibited);
 });
 
 test("a host without a driver reads them while the controller is disabled, and a read beyond the end fails", () => {
@@ -110,6 +153,7 @@ test("boot partitions move with the emulated controller", () => {
   using source = new NvmeTestHost(options);
   using target = new NvmeTestHost(options);
   source.enable();
+  expect(source.admin.run({ opcode: 0x09, cdw10: 0x85, cdw11: unlocked << 3 }).status).toBe(0);
   const at = source.alloc(4096);
   source.bytes(at, 4096).fill(5);
   const download = { opcode: 0x11, prp1: source.iova(at), cdw10: 1023 };
@@ -124,6 +168,10 @@ test("boot partitions move with the emulated controller", () => {
   target.write32(NvmeRegister.BPRSEL, ((1 << 31) | 1) >>> 0);
   expect(target.read32(NvmeRegister.BPINFO)).toBe(0x8200_0001);
   expect(target.bytes(at, 4096).every((byte) => byte === 5)).toBe(true);
+  target.device.reset();
+  target.freeAll();
+  target.enable();
+  expect(target.admin.run({ opcode: 0x0a, cdw10: 0x85 }).dw0).toBe(locked | (unlocked << 3));
 });
 
 /** Registers of a controller whose reads end in this state. */
