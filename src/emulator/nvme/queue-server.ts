@@ -78,7 +78,7 @@ export class QueueServer {
           break;
         }
       } else {
-        const at = first + sq.head * SQE_WORDS;
+        const at = first + sq.head * sq.entryWords;
         for (let i = 0; i < SQE_WORDS; i++) sqe[i] = words[at + i] ?? 0;
       }
       sq.head = sq.head + 1 === sq.entries ? 0 : sq.head + 1;

@@ -1,5 +1,5 @@
 /** Makes the parts of an emulated NVMe controller and connects them. */
-import { AsyncEventInfo, AsyncEventType, LogPageId } from "../../nvme/spec/opcodes.js";
+import { AsyncEventInfo, AsyncEventType, BROADCAST_NSID, LogPageId } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { EmulatedBar } from "../../vfio-user/server/emulated-device.js";
@@ -43,6 +43,7 @@ import { QueueSet } from "./queues/queue-set.js";
 import type { EmulatedSq } from "./queues/queues.js";
 import { Registers } from "./queues/registers.js";
 import { ScatteredEntries } from "./queues/scattered-entries.js";
+import { hasOwnIds } from "./queues/shared-ids.js";
 import { RunState } from "./run-state.js";
 import type { SharedPage } from "./shared-page.js";
 import type { Subsystem, SubsystemController } from "./subsystem.js";
@@ -235,6 +236,12 @@ export function wireController(
       return isOne;
     });
   }
+  if (config.odd.sharedIds)
+    watches.push((sq, tail) => {
+      const isRight = hasOwnIds(sq, tail, [...events.outstanding, ...delayed.cidsOf(0, BROADCAST_NSID)]);
+      if (!isRight) lifecycle.fail();
+      return isRight;
+    });
   const services = new AdminServices({
     ...{ config, command, commands, transfer, inventory, medium, nvm, features },
     ...{ events, notices, logPages, memory, registers, queues, delayed, state, watches, kept },

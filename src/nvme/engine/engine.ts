@@ -26,6 +26,7 @@ import { decodeBits, Oacs } from "../spec/capabilities.js";
 import { completionDoorbell, submissionDoorbell } from "../spec/doorbells.js";
 import { IDENTIFY_BYTES, type IdentifyController, identifyController } from "../spec/identify.js";
 import { AdminOpcode, IdentifyCns } from "../spec/opcodes.js";
+import { SQE_WORDS } from "../spec/queue-entries.js";
 import type { Capabilities } from "../spec/registers.js";
 import { AbortQueue } from "./abort-queue.js";
 import { AdminCommands } from "./admin-commands.js";
@@ -42,9 +43,11 @@ import {
   arbitrationFeature,
   assertEntrySizes,
   defaultQueueEntries,
+  firstCommandId,
   maxQueueEntries,
   planStartUp,
   type StartUp,
+  submissionEntryWords,
 } from "./start-up.js";
 
 /** The driver's own limit on one transfer. It sizes the PRP lists if the controller states no limit or a larger one. */
@@ -123,7 +126,7 @@ export class ControllerEngine {
       {
         name: device.bdf,
         maxQueueEntries: maxQueueEntries(this.capabilities, this.quirks),
-        maxQueues: this.doorbells.maxQueues(doorbellStrideBytes),
+        maxQueues: this.quirks.has("shared-command-ids") ? 1 : this.doorbells.maxQueues(doorbellStrideBytes),
         pageBytes: this.startUp.pageBytes,
         vectorCount: this.interrupts.count,
         weighted: this.startUp.weighted,
@@ -265,6 +268,7 @@ export class ControllerEngine {
       name: device.bdf,
       dma: device.dma,
       pageBytes: this.startUp.pageBytes,
+      entryWords: submissionEntryWords(this.quirks),
       strideWords: this.capabilities.doorbellStrideBytes / 4,
       doorbells: (index) => doorbells.add(index),
       sharedDoorbells: () => (doorbells.afterRing === undefined ? doorbells.words : undefined),
@@ -460,12 +464,19 @@ export class ControllerEngine {
     if (memory?.completion !== undefined) this.addresses.assertRing(memory.completion, "completion");
     if (memory?.lists !== undefined) this.addresses.assertLists(memory.lists, memory.submission);
     const { doorbells } = this;
+    const firstId = firstCommandId(id, this.config, this.quirks);
+    if (entries - 1 <= (firstId ?? 0))
+      throw new UnsupportedError(
+        `an I/O queue of ${entries} entries has no command ids besides those of the admin queue (quirk shared-command-ids): make it larger than ${(firstId ?? 0) + 1}, or lower adminQueueEntries`,
+      );
     const doorbellStrideWords = this.capabilities.doorbellStrideBytes / 4;
     doorbells.add(submissionDoorbell(id, doorbellStrideWords));
     doorbells.add(completionDoorbell(id, doorbellStrideWords));
     return new QueuePair({
       id,
       entries,
+      entryWords: id === 0 ? SQE_WORDS : submissionEntryWords(this.quirks),
+      firstCommandId: firstId,
       space: this.device.dma,
       doorbells: doorbells.words,
       afterRing: doorbells.afterTurn,

@@ -5,7 +5,7 @@ import type { ControllerQuirks } from "../quirks/controller-quirks.js";
 import { BURST_UNLIMITED } from "../spec/features.js";
 import type { IdentifyController } from "../spec/identify.js";
 import { FeatureId } from "../spec/opcodes.js";
-import { IOCQES, IOSQES } from "../spec/queue-entries.js";
+import { IOCQES, IOSQES, SQE_WORDS, WIDE_SQE_WORDS } from "../spec/queue-entries.js";
 import {
   AMS_WEIGHTED,
   ArbitrationMechanism,
@@ -38,6 +38,17 @@ export function defaultQueueEntries(quirks: Quirks): number {
 export function maxQueueEntries({ maxQueueEntries: stated }: Capabilities, quirks: Quirks): number {
   if (quirks.has("one-command")) return ENTRIES_FOR_ONE;
   return stated < 2 && quirks.has("mqes-0-is-63") ? ENTRIES_WITHOUT_MQES : stated;
+}
+
+/** From one entry of an I/O submission queue to the next, in 32-bit words. */
+export function submissionEntryWords(quirks: Quirks): number {
+  return quirks.has("entries-128-bytes") ? WIDE_SQE_WORDS : SQE_WORDS;
+}
+
+/** First id of a queue's commands, where ids are shared; undefined where each queue has its own. */
+export function firstCommandId(queueId: number, config: NvmeConfig, quirks: Quirks): number | undefined {
+  if (!quirks.has("shared-command-ids")) return undefined;
+  return queueId === 0 ? 0 : adminEntries(config, quirks);
 }
 
 /** Entries of the admin queue. */

@@ -4,8 +4,9 @@
  */
 import { checkInteger, checkObject, show } from "../../core/check.js";
 import { ArgumentError, StateError } from "../../core/errors.js";
+import { SQE_WORDS, WIDE_SQE_WORDS } from "../spec/queue-entries.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
-import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
+import { SubmissionQueue } from "./submission-queue.js";
 
 /** First word of the shared state: which thread has the queues. The others: tail, head, phase. */
 export const HandOver = {
@@ -27,6 +28,8 @@ export interface HandedOver {
   readonly cqid: number;
   /** The submission queue's ring. */
   readonly sqWords: Uint32Array;
+  /** From one entry of the submission queue to the next, in words. */
+  readonly sqEntryWords: number;
   /** The completion queue's ring. */
   readonly cqWords: Uint32Array;
   /** The doorbell registers. */
@@ -48,9 +51,10 @@ export class HandedQueues {
   private readonly state: Int32Array;
 
   private constructor(handed: HandedOver) {
-    const { sqid, cqid, sqWords, cqWords, doorbells, sqDoorbell, cqDoorbell, state } = handed;
+    const { sqid, cqid, sqWords, sqEntryWords, cqWords, doorbells, sqDoorbell, cqDoorbell, state } = handed;
     this.state = state;
-    this.submission = new SubmissionQueue(sqid, sqWords.length / SQE_WORDS, sqWords, doorbells, sqDoorbell);
+    const entries = sqWords.length / sqEntryWords;
+    this.submission = new SubmissionQueue(sqid, entries, sqWords, doorbells, sqDoorbell, sqEntryWords);
     this.completion = new CompletionQueue(cqid, cqWords.length / CQE_WORDS, cqWords, doorbells, cqDoorbell);
     this.submission.moveTo(state[1] ?? 0);
     this.completion.moveTo(state[2] ?? 0, state[3] ?? 1);
@@ -89,7 +93,8 @@ export class HandedQueues {
 
 function checkHandedOver(handed: HandedOver): void {
   checkObject("handed", handed);
-  const { sqWords, cqWords, doorbells, sqDoorbell, cqDoorbell, state } = handed;
+  const { sqWords, sqEntryWords, cqWords, doorbells, sqDoorbell, cqDoorbell, state } = handed;
+  checkInteger("sqEntryWords", sqEntryWords, SQE_WORDS, WIDE_SQE_WORDS);
   for (const words of [sqWords, cqWords, doorbells]) {
     if (!(words instanceof Uint32Array))
       throw new ArgumentError(`handed must come from handOver(): a ring or its doorbells are ${show(words)}`);

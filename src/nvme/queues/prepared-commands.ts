@@ -105,9 +105,16 @@ export class PreparedCommands {
     return { ...(this.commands[index] ?? { opcode: 0 }), cdw10: entries[at], cdw11: entries[at + 1] };
   }
 
-  /** Copies the entries of so many commands from {@link next} on. */
-  copyEntries(count: number, target: Uint32Array, at: number): void {
+  /** Copies the entries of so many commands from {@link next} on. @param entryWords from one entry to the next in the target */
+  copyEntries(count: number, target: Uint32Array, at: number, entryWords: number): void {
     const { entries } = this;
+    if (entryWords !== SQE_WORDS) {
+      for (let i = 0; i < count; i++) {
+        const from = (this.next + i) * SQE_WORDS;
+        target.set(entries.subarray(from, from + SQE_WORDS), at + i * entryWords);
+      }
+      return;
+    }
     const start = this.next * SQE_WORDS;
     const words = count * SQE_WORDS;
     if (count >= MANY) target.set(entries.subarray(start, start + words), at);

@@ -4,7 +4,7 @@ import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import type { PrpList } from "../command/prp.js";
 import type { RingBuffers } from "../command/queue.js";
-import { CQE_BYTES, CQE_WORDS, SQE_BYTES, SQE_WORDS } from "../spec/queue-entries.js";
+import { CQE_BYTES, CQE_WORDS } from "../spec/queue-entries.js";
 import { allocRing, checkRing, clearRing } from "./ring-memory.js";
 
 const TWO_32 = 2 ** 32;
@@ -12,6 +12,8 @@ const TWO_32 = 2 ** 32;
 interface MemoryOptions {
   readonly space: DmaSpace;
   readonly entries: number;
+  /** From one entry of the submission queue to the next, in 32-bit words. */
+  readonly entryWords: number;
   /** PRP list pages of all commands. */
   readonly listBytes: number;
   readonly pageBytes: number;
@@ -43,7 +45,7 @@ export class QueueMemory {
   private isClosed = false;
 
   /** @throws ArgumentError if a given buffer is unsuitable, ClosedError, SysError; nothing stays allocated */
-  constructor({ space, entries, listBytes, pageBytes, given = {} }: MemoryOptions) {
+  constructor({ space, entries, entryWords, listBytes, pageBytes, given = {} }: MemoryOptions) {
     const alloc = (sizeBytes: number): DmaBuffer => {
       const buffer = allocRing(space, sizeBytes, pageBytes);
       this.own.unshift(buffer);
@@ -58,10 +60,10 @@ export class QueueMemory {
     const ring = (name: string, buffer: DmaBuffer | undefined, sizeBytes: number): DmaBuffer =>
       buffer === undefined ? alloc(sizeBytes) : take(name, buffer, sizeBytes);
     try {
-      this.submission = ring("memory.submission", given.submission, entries * SQE_BYTES);
+      this.submission = ring("memory.submission", given.submission, entries * entryWords * 4);
       this.completion = ring("memory.completion", given.completion, entries * CQE_BYTES);
       this.lists = ring("memory.lists", given.lists, Math.max(1, listBytes));
-      this.sqWords = this.submission.memory.words.subarray(0, entries * SQE_WORDS);
+      this.sqWords = this.submission.memory.words.subarray(0, entries * entryWords);
       this.cqWords = this.completion.memory.words.subarray(0, entries * CQE_WORDS);
       this.listWords = this.lists.memory.words;
       this.clear();

@@ -29,12 +29,16 @@ import { QueueMemory } from "./queue-memory.js";
 import { Request } from "./request.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { plainCommand, type Slot, Slots } from "./slots.js";
-import { SQE_WORDS as ENTRY_WORDS, SubmissionQueue } from "./submission-queue.js";
+import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
 
 /** What a queue pair needs to know about its controller. */
 export interface QueuePairOptions {
   readonly id: number;
   readonly entries: number;
+  /** From one entry of the submission queue to the next, in 32-bit words; 16 by default. */
+  readonly entryWords?: number | undefined;
+  /** Lowest command id, on a controller whose queues share the ids. */
+  readonly firstCommandId?: number | undefined;
   readonly space: DmaSpace;
   /** Doorbell registers from {@link DOORBELL_BASE} on, and the words between two of them. */
   readonly doorbells: Uint32Array;
@@ -66,8 +70,6 @@ export interface QueuePairOptions {
 const MAX_ABORT_PAUSE_MS = 1000;
 const soon = Promise.resolve();
 const TWO_32 = 2 ** 32;
-// A local constant: V8 compiles it into the code, and looks up an imported one at each use.
-const SQE_WORDS = ENTRY_WORDS;
 const nothing = (): void => {};
 
 /** A queue pair and its commands. */
@@ -112,11 +114,13 @@ export class QueuePair {
     this.entries = entries;
     this.afterRing = options.afterRing;
     this.pageBytes = pageBytes;
-    const depth = entries - 1;
+    const { entryWords = SQE_WORDS, firstCommandId } = options;
+    const depth = entries - 1 - (firstCommandId ?? 0);
     const listBytes = dataListPages(maxTransferBytes, pageBytes) * pageBytes;
     const memory = new QueueMemory({
       space,
       entries,
+      entryWords,
       listBytes: depth * listBytes,
       pageBytes,
       given: options.memory,
@@ -124,9 +128,9 @@ export class QueuePair {
     this.memory = memory;
     const sqDoorbell = submissionDoorbell(id, doorbellStrideWords);
     const cqDoorbell = completionDoorbell(id, doorbellStrideWords);
-    this.sq = new SubmissionQueue(id, entries, memory.sqWords, doorbells, sqDoorbell);
+    this.sq = new SubmissionQueue(id, entries, memory.sqWords, doorbells, sqDoorbell, entryWords);
     this.cq = new CompletionQueue(id, entries, memory.cqWords, doorbells, cqDoorbell);
-    this.slots = new Slots(depth, (index) => memory.listAt(index * listBytes));
+    this.slots = new Slots(depth, (index) => memory.listAt(index * listBytes), firstCommandId);
     this.deadlines = new Deadlines(depth, options.timeoutMs, this);
     this.watch = new CompletionWatch(options.mode, options.spinMs ?? 0, this);
   }
@@ -494,11 +498,11 @@ export class QueuePair {
   /** Starts the next commands of a batch, which have slots, and entries in a row. */
   private startPart(batch: PreparedCommands, count: number): void {
     const { sq, slots, deadlines, statistics } = this;
-    const { words } = sq;
+    const { words, entryWords } = sq;
     const isTraced = submitChannel.hasSubscribers;
     const from = batch.next;
     const start = sq.slot;
-    batch.copyEntries(count, words, start);
+    batch.copyEntries(count, words, start, entryWords);
     batch.next += count;
     for (let i = 0; i < count; i++) {
       const slot = slots.take();
@@ -506,7 +510,7 @@ export class QueuePair {
       slot.batch = batch;
       slot.batchIndex = from + i;
       deadlines.begin(slot.index);
-      const at = start + i * SQE_WORDS;
+      const at = start + i * entryWords;
       words[at] = (words[at] ?? 0) | (slot.cid << 16);
       sq.post();
       if (statistics !== undefined) statistics.started(slot.index);

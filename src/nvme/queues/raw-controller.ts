@@ -7,7 +7,7 @@ import type { PciDevice } from "../../pci/device.js";
 import { DeviceAddresses } from "../command/device-addresses.js";
 import { ControllerMemoryBuffer } from "../memory/cmb.js";
 import { ControllerRegisters } from "../memory/registers.js";
-import { CQE_BYTES, SQE_BYTES } from "../spec/queue-entries.js";
+import { CQE_BYTES, SQE_BYTES, SQE_WORDS } from "../spec/queue-entries.js";
 import type { Capabilities } from "../spec/registers.js";
 import { type DeviceUse, driveDevice } from "./device-driver.js";
 import { Doorbells } from "./doorbells.js";
@@ -81,7 +81,8 @@ export class RawController extends Resource {
     completionQueue.lease.assertOpen();
     const { memory, isOwn } = this.ring(options, SQE_BYTES);
     completionQueue.users.add(options.id);
-    return new RawSubmissionQueue(this.host, options.id, options.entries, memory, isOwn, completionQueue);
+    const { id, entries } = options;
+    return new RawSubmissionQueue(this.host, id, entries, memory, isOwn, completionQueue, SQE_WORDS);
   }
 
   /**

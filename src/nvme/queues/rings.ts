@@ -24,7 +24,7 @@ import {
   deleteSubmissionQueue,
 } from "./queue-commands.js";
 import { ringMemory } from "./ring-memory.js";
-import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
+import { SubmissionQueue } from "./submission-queue.js";
 
 /** Options of {@link NvmeRings.createCompletionQueue}. */
 export interface RawQueueOptions {
@@ -59,6 +59,8 @@ export interface QueueHost {
 export interface RingHost extends QueueHost {
   /** CC.MPS in bytes. */
   readonly pageBytes: number;
+  /** From one entry of an I/O submission queue to the next, in 32-bit words. */
+  readonly entryWords: number;
   admin(command: NvmeCommand): Promise<NvmeCompletion>;
 }
 
@@ -154,11 +156,12 @@ export class RawSubmissionQueue extends RawQueue {
     isOwn: boolean,
     /** The queue for its completions. */
     readonly completionQueue: RawCompletionQueue,
+    entryWords: number,
   ) {
     const doorbell = submissionDoorbell(id, host.strideWords);
     super(host, id, memory, doorbell, isOwn, "submission queue");
-    const words = memory.memory.words.subarray(0, entries * SQE_WORDS);
-    this.ring = new SubmissionQueue(id, entries, words, host.doorbells(doorbell), doorbell);
+    const words = memory.memory.words.subarray(0, entries * entryWords);
+    this.ring = new SubmissionQueue(id, entries, words, host.doorbells(doorbell), doorbell, entryWords);
   }
 
   /** Announces the posted entries, also if doorbells aren't mapped. */
@@ -199,6 +202,7 @@ export class RawSubmissionQueue extends RawQueue {
       sqid: this.id,
       cqid: completionQueue.id,
       sqWords: ring.words,
+      sqEntryWords: ring.entryWords,
       cqWords: completionQueue.ring.words,
       doorbells,
       sqDoorbell: this.doorbellIndex,
@@ -294,8 +298,8 @@ export class NvmeRings {
     completionQueue.lease.assertOpen();
     if (priority !== undefined) lookUp("priority", priority, QueuePriority);
     this.check("submission", id, entries);
-    const { memory, isOwn } = this.ringMemory(options, SQE_WORDS * 4);
-    const queue = new RawSubmissionQueue(host, id, entries, memory, isOwn, completionQueue);
+    const { memory, isOwn } = this.ringMemory(options, host.entryWords * 4);
+    const queue = new RawSubmissionQueue(host, id, entries, memory, isOwn, completionQueue, host.entryWords);
     const ring = { id, entries, memory, pageBytes: host.pageBytes };
     const command = createSubmissionQueue(ring, completionQueue.id, priority);
     const created = await this.create(`submission ${id}`, queue, command);

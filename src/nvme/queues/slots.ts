@@ -146,13 +146,15 @@ export class Slot {
  * All slots of a queue pair, and which of them are free.
  *
  * A command id is the slot's index, with a count of the slot's uses in the remaining upper bits. A duplicate completion is
- * therefore not mistaken for that of the slot's next command.
+ * therefore not mistaken for that of the slot's next command. On a controller with the quirk `shared-command-ids` it is the index
+ * only, counted from a first id on.
  */
 export class Slots {
   readonly all: readonly Slot[];
   private ids: CommandIds;
   /** Number of outstanding background commands. */
   background = 0;
+  private readonly firstId: number;
   private readonly slotMask: number;
   private readonly useStep: number;
   private readonly useMask: number;
@@ -162,11 +164,14 @@ export class Slots {
   constructor(
     readonly count: number,
     listOf: (index: number) => PrpList,
+    /** The id of the first slot, where ids don't count uses. */
+    firstId?: number | undefined,
   ) {
     this.all = Array.from({ length: count }, (_, index) => new Slot(index, listOf(index)));
     this.ids = new CommandIds(count);
     this.uses = new Uint16Array(count);
-    const slotBits = Math.ceil(Math.log2(count + 1));
+    this.firstId = firstId ?? 0;
+    const slotBits = firstId === undefined ? Math.ceil(Math.log2(count + 1)) : CID_BITS;
     this.slotMask = 2 ** slotBits - 1;
     this.useStep = slotBits < CID_BITS ? 2 ** slotBits : 0;
     this.useMask = slotBits < CID_BITS ? 2 ** CID_BITS - 1 - this.slotMask : 0;
@@ -189,19 +194,19 @@ export class Slots {
     if (slot === undefined) return undefined;
     const use = ((this.uses[index] ?? 0) + this.useStep) & this.useMask;
     this.uses[index] = use;
-    slot.cid = index | use;
+    slot.cid = (index + this.firstId) | use;
     return slot;
   }
 
   /** The slot of the outstanding command with this id; undefined if there is none. */
   find(cid: number): Slot | undefined {
-    const slot = this.all[cid & this.slotMask];
+    const slot = this.all[(cid & this.slotMask) - this.firstId];
     return slot !== undefined && slot.cid === cid ? slot : undefined;
   }
 
   /** Frees the slot of a command id. */
   give(cid: number): void {
-    this.ids.give(cid & this.slotMask);
+    this.ids.give((cid & this.slotMask) - this.firstId);
   }
 
   /** Takes all outstanding commands out of their slots, in the order of slots; all slots are free afterwards. */

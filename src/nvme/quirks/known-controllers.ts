@@ -37,7 +37,7 @@ export const knownControllers: readonly KnownController[] = [
     id: "106b:2005",
     name: "Apple T2",
     source: "linux",
-    quirks: ["class-code", "cns-0-and-1", "single-vector"],
+    quirks: ["class-code", "cns-0-and-1", "entries-128-bytes", "shared-command-ids", "single-vector"],
   },
   {
     id: "10ec:5762",

@@ -18,6 +18,8 @@ const reasons = {
   "delay-before-ready":
     "reading CSTS soon after CC.EN is cleared makes the controller fail: the driver waits 2.5 s first",
   "dma-48-bits": "DMA fails at addresses of more than 48 bits: the driver maps no buffer there",
+  "entries-128-bytes":
+    "entries of I/O submission queues take 128 bytes, of which 64 are used: the driver lays them out so",
   "medium-priority":
     "weighted arbitration is on by itself, and all queues were urgent: the driver gives them medium priority",
   "mqes-0-is-63": "CAP.MQES is 0 by mistake: the driver makes I/O queues of up to 64 entries",
@@ -36,6 +38,8 @@ const reasons = {
   "no-write-zeroes": "Write Zeroes hangs, is slow or damages data: the driver refuses it",
   "one-command":
     "commands that are outstanding together end in resets and lost data: I/O queues have one at a time",
+  "shared-command-ids":
+    "it mixes up commands of the admin and the I/O queue that have the same id, and ids beyond the queue: there is one I/O queue, and its ids follow those of the admin queue",
   "single-vector": "only the first interrupt vector works: all queues share it",
   stripe:
     "commands that cross a stripe are slow: long transfers are split at stripes (NOIOB, or byte 3075 of Identify Controller)",

@@ -2,6 +2,8 @@
 
 /** 32-bit words of a submission queue entry (64 bytes). */
 export const SQE_WORDS = 16;
+/** The same of a controller whose entries take twice the space, of which the second half is unused: quirk `entries-128-bytes`. */
+export const WIDE_SQE_WORDS = 32;
 /** 32-bit words of a completion queue entry (16 bytes). */
 export const CQE_WORDS = 4;
 /** Bytes of a submission queue entry. */

@@ -231,6 +231,8 @@ const oddities: readonly (readonly [OddControllerOptions, name: string])[] = [
   [{ refusedCns: [3] }, "a namespace has identification descriptors"],
   [{ stripeLog2: 5 }, "a read of MDTS succeeds"],
   [{ oneCommand: true }, "fifteen reads at once"],
+  [{ entryBytes: 128 }, "fifteen reads at once"],
+  [{ sharedIds: true }, "the id of an admin command that is outstanding"],
   [{ workingVectors: 2 }, "each vector interrupts for its queue"],
   [{ workingVectors: 2 }, "a vector that its entry of the MSI-X table masks is pending"],
   [{ workingVectors: 2 }, "a vector is pending while Function Mask of MSI-X is set"],

@@ -2,6 +2,7 @@
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
+import { SQE_BYTES, WIDE_SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 
 const asciiText = (length: number) =>
   z.string().check(z.regex(/^[ -~]*$/, "must be printable ASCII characters"), z.maxLength(length));
@@ -54,6 +55,8 @@ export const odditiesSchema = lazily(() =>
     refusedCns: z._default(z.array(integer(0, 0xff)), []),
     oncs: z.optional(integer(0, 0xffff)),
     stripeLog2: z._default(integer(0, 16), 0),
+    entryBytes: z._default(z.union([z.literal(SQE_BYTES), z.literal(WIDE_SQE_WORDS * 4)]), SQE_BYTES),
+    sharedIds: z._default(z.boolean(), false),
     oneCommand: z._default(z.boolean(), false),
     workingVectors: z._default(integer(1, 256), 256),
     deadMsi: z._default(z.boolean(), false),
@@ -115,6 +118,13 @@ export interface OddControllerOptions {
   readonly oncs?: number | undefined;
   /** Stripe as Intel reports it: 2^n pages, which no command may cross; 0 by default: no stripe. */
   readonly stripeLog2?: number | undefined;
+  /** Bytes from one entry of an I/O submission queue to the next: 64 by default, or 128, although CC.IOSQES says 64. */
+  readonly entryBytes?: 64 | 128 | undefined;
+  /**
+   * It fails (CFS) when an I/O command has the id of an admin command that is outstanding, or an id beyond its queue. False by
+   * default.
+   */
+  readonly sharedIds?: boolean | undefined;
   /** Two commands that are outstanding together in an I/O queue make it fail (CFS). False by default. */
   readonly oneCommand?: boolean | undefined;
   /** How many interrupt vectors work, from 0 on: interrupts of the others never arrive. All by default. */

@@ -66,6 +66,11 @@ export class AsyncEvents {
     for (const [logPage, types] of reported) this.reported.set(logPage, new Set(types));
   }
 
+  /** Command ids of the requests. */
+  get outstanding(): readonly number[] {
+    return this.requests;
+  }
+
   /** @returns false if too many requests are outstanding */
   request(cid: number): boolean {
     if (this.requests.length >= MAX_EVENT_REQUESTS) return false;

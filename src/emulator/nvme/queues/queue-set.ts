@@ -71,7 +71,7 @@ interface QueueLimits {
   readonly strideWords: number;
   readonly odd: Pick<
     Oddities,
-    "adminEntriesUnit" | "refusesUrgent" | "queueDelayMs" | "shallowEntries" | "shallowDelayMs"
+    "adminEntriesUnit" | "entryBytes" | "refusesUrgent" | "queueDelayMs" | "shallowEntries" | "shallowDelayMs"
   >;
 }
 
@@ -152,7 +152,7 @@ export class QueueSet {
   private remap(): void {
     this.generation = this.memory.generation;
     for (const cq of this.cqs) if (cq !== undefined) this.locate(cq, cq.entries * CQE_BYTES, true);
-    for (const sq of this.sqs) if (sq !== undefined) this.locate(sq, sq.entries * SQE_BYTES, false);
+    for (const sq of this.sqs) if (sq !== undefined) this.locate(sq, sq.sizeBytes, false);
     this.active = this.sqs.filter((sq) => sq !== undefined);
     this.placeDoorbells();
   }
@@ -212,13 +212,13 @@ export class QueueSet {
     if (iova % pageBytes !== 0) return NvmeStatus.prpOffsetInvalid;
     const priority = (flags >>> QueueFlag.PRIORITY_SHIFT) & 3;
     if (priority === 0 && limits.odd.refusesUrgent) return NvmeStatus.invalidField;
-    const sq = new EmulatedSq(id, entries, iova, cq, priority, this.latencyOf(id, entries), this.doorbells);
+    const sq = this.ioSq(id, entries, iova, cq, priority);
     const { queueDelayMs } = limits.odd;
     if (queueDelayMs > 0) sq.deafUntil = performance.now() + queueDelayMs;
-    if (!this.memory.allowsQueue(iova, entries * SQE_BYTES, "SQS")) {
+    if (!this.memory.allowsQueue(iova, sq.sizeBytes, "SQS")) {
       return NvmeStatus.invalidUseOfControllerMemoryBuffer;
     }
-    if (!this.locate(sq, entries * SQE_BYTES, false)) return NvmeStatus.dataTransferError;
+    if (!this.locate(sq, sq.sizeBytes, false)) return NvmeStatus.dataTransferError;
     this.sqs[id] = sq;
     cq.users++;
     this.doorbells[this.doorbellOf("submission", id)] = 0;
@@ -330,8 +330,10 @@ export class QueueSet {
     for (const { id, entries, iova, cq, priority, head, badTail, doorbell } of sqs) {
       const queue = this.cqs[cq];
       if (queue === undefined) continue;
-      const latencyMs = this.latencyOf(id, entries);
-      const sq = new EmulatedSq(id, entries, iova, queue, priority, latencyMs, doorbells);
+      const sq =
+        id === 0
+          ? new EmulatedSq(0, entries, iova, queue, priority, 0, doorbells)
+          : this.ioSq(id, entries, iova, queue, priority);
       Object.assign(sq, { head, badTail });
       queue.users++;
       this.sqs[id] = sq;
@@ -349,10 +351,10 @@ export class QueueSet {
     }
   }
 
-  /** By how much each command of a queue is delayed. */
-  private latencyOf(id: number, entries: number): number {
-    const { shallowEntries, shallowDelayMs } = this.limits.odd;
-    return id !== 0 && entries < shallowEntries ? shallowDelayMs : 0;
+  private ioSq(id: number, entries: number, iova: number, cq: EmulatedCq, priority: number): EmulatedSq {
+    const { shallowEntries, shallowDelayMs, entryBytes } = this.limits.odd;
+    const latencyMs = entries < shallowEntries ? shallowDelayMs : 0;
+    return new EmulatedSq(id, entries, iova, cq, priority, latencyMs, this.doorbells, entryBytes / 4);
   }
 
   private get address(): number {

@@ -1,4 +1,6 @@
 /** A submission queue and a completion queue, the controller's side. */
+
+import { SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import type { MemorySpan } from "../../../vfio-user/server/emulated-device.js";
 import { newSpan } from "../host/host-memory.js";
 
@@ -67,7 +69,13 @@ export class EmulatedSq {
     /** By how much each command is delayed, in milliseconds. */
     readonly latencyMs: number,
     doorbells: Uint32Array,
+    /** From one entry to the next, in 32-bit words. */
+    readonly entryWords: number = SQE_WORDS,
   ) {
     this.doorbell = { words: doorbells, index: 0 };
+  }
+
+  get sizeBytes(): number {
+    return this.entries * this.entryWords * 4;
   }
 }

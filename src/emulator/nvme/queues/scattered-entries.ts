@@ -19,7 +19,7 @@ export class ScatteredEntries {
 
   /** Copies the entry at the queue's head. @returns false if its memory is gone */
   fetch(sq: EmulatedSq, into: Uint32Array): boolean {
-    if (!this.memory.copyFrom(sq.iova + sq.head * SQE_WORDS * 4, this.commandBytes)) return false;
+    if (!this.memory.copyFrom(sq.iova + sq.head * sq.entryWords * 4, this.commandBytes)) return false;
     into.set(this.command);
     return true;
   }

@@ -145,6 +145,71 @@ describe("quirks of the start", () => {
     expect(await carriesData(quirky, 100)).toBe(true);
   });
 
+  test("entries-128-bytes: without it, a controller that reads such entries gets other commands; with it, all paths work", async () => {
+    const odd = { entryBytes: 128 } as const;
+    const wrong = await openController({ odd }, { timeoutMs: 500 });
+    expect(await carriesData(wrong).catch((error: unknown) => error)).toBeInstanceOf(Error);
+    const nvme = await openController({ odd }, { quirks: ["entries-128-bytes"] });
+    expect(await carriesData(nvme, 100)).toBe(true);
+    const ns = await nvme.namespace(1);
+    // More than a ring has, so that parts of the batch wrap.
+    using buffer = nvme.dma.alloc(300 * 512);
+    const commands = (command: "read" | "write") =>
+      Array.from({ length: 300 }, (_, i) => ({
+        command,
+        lba: i,
+        data: { buffer, offset: i * 512, length: 512 },
+      }));
+    const bytes = randomFillSync(new Uint8Array(300 * 512));
+    buffer.bytes.set(bytes);
+    using writes = ns.batch(commands("write"));
+    await writes.run();
+    buffer.bytes.fill(0);
+    using reads = ns.batch(commands("read"));
+    await reads.run();
+    expect(Buffer.compare(buffer.bytes, bytes)).toBe(0);
+    await nvme.reset();
+    expect(await carriesData(nvme)).toBe(true);
+    const cq = await nvme.rings.createCompletionQueue({ id: 5, entries: 4 });
+    const sq = await nvme.rings.createSubmissionQueue(cq, { id: 5, entries: 4 });
+    // Once around the ring: each entry is where the controller looks for it.
+    for (let cid = 0; cid < 6; cid++) {
+      sq.ring.words[sq.ring.slot] = IoOpcode.flush | (cid << 16);
+      sq.ring.words[sq.ring.slot + 1] = 1;
+      sq.ring.post();
+      sq.ringDoorbell();
+      await eventually(() => (cq.ring.reap(4) > 0 ? true : undefined));
+      expect([cq.ring.cids[0], (cq.ring.statuses[0] ?? 1) & 0x7ff]).toEqual([cid, 0]);
+      cq.ringDoorbell();
+    }
+  });
+
+  test("shared-command-ids: without it, an I/O command with the id of an event request ends the controller; with it, none has", async () => {
+    const odd = { sharedIds: true };
+    const flush = async (nvme: NvmeController): Promise<unknown> => {
+      const events = nvme.events[Symbol.asyncIterator]();
+      const next = events.next();
+      // By then the request for an event is outstanding: its id is the admin queue's first.
+      await nvme.structures.controller();
+      const all = Array.from({ length: 300 }, () => nvme.io({ opcode: IoOpcode.flush, nsid: 1 }));
+      const outcome = await Promise.all(all).catch((error: unknown) => error);
+      await Promise.allSettled(all);
+      await events.return?.();
+      await next.catch(() => {});
+      return outcome;
+    };
+    expect(await flush(await openController({ odd }, { queues: 2 }))).toBeInstanceOf(Error);
+    const nvme = await openController({ odd }, { quirks: ["shared-command-ids"], queues: 2 });
+    expect(nvme.queues).toHaveLength(1);
+    expect(await flush(nvme)).toHaveLength(300);
+    await nvme.reset();
+    expect(await carriesData(nvme, 100)).toBe(true);
+    const none = { quirks: ["shared-command-ids"], queueEntries: 33 } as const;
+    expect(await caught(openController({ odd }, none))).toBeInstanceOf(UnsupportedError);
+    const few = await openController({ odd }, { ...none, adminQueueEntries: 31 });
+    expect(await carriesData(few, 100)).toBe(true);
+  });
+
   test("deep-queues: without it, commands of a slow queue stay pending; with it, they complete", async () => {
     const running = await startController({ odd: { shallowEntries: 1024, shallowDelayMs: 600_000 } });
     const slow = await openController({}, { timeoutMs: 600_000 }, running);

@@ -1,5 +1,5 @@
 import { decodeBits, Vwc } from "../../../../nvme/spec/capabilities.js";
-import { BROADCAST_NSID, IoOpcode } from "../../../../nvme/spec/opcodes.js";
+import { AdminOpcode, BROADCAST_NSID, IoOpcode } from "../../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { Blocks, ConformBench, Fields } from "../bench.js";
 import { subjectOf } from "../check.js";
@@ -129,6 +129,21 @@ export const io = subjectOf(
         expect(failed.length === 0, `${failed.length} failed`);
         const wanted = await plainRead(bench, 0n, 15);
         expect(Buffer.concat(shapes.map((shape) => shape.read())).equals(wanted), "data differ");
+      },
+    ],
+    [
+      "a command can have the id of an admin command that is outstanding",
+      "Base: Submission Queue Entry, Command Identifier",
+      async (bench) => {
+        const { nsid } = await bench.blocks();
+        const admin = await bench.start();
+        const queue = await bench.io();
+        const cid = bench.post(admin, { opcode: AdminOpcode.asyncEventRequest });
+        admin.sq.ringDoorbell();
+        await bench.controller();
+        await bench.ok(queue, { opcode: flush, nsid, cid });
+        // A start is the end of the request.
+        await bench.start();
       },
     ],
     [
