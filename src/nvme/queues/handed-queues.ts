@@ -94,7 +94,8 @@ export class HandedQueues {
 function checkHandedOver(handed: HandedOver): void {
   checkObject("handed", handed);
   const { sqWords, sqEntryWords, cqWords, doorbells, sqDoorbell, cqDoorbell, state } = handed;
-  checkInteger("sqEntryWords", sqEntryWords, SQE_WORDS, WIDE_SQE_WORDS);
+  if (sqEntryWords !== SQE_WORDS && sqEntryWords !== WIDE_SQE_WORDS)
+    throw new ArgumentError(`handed must come from handOver(): sqEntryWords is ${show(sqEntryWords)}`);
   for (const words of [sqWords, cqWords, doorbells]) {
     if (!(words instanceof Uint32Array))
       throw new ArgumentError(`handed must come from handOver(): a ring or its doorbells are ${show(words)}`);

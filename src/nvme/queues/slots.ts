@@ -10,6 +10,8 @@ import { Request, type RequestPromise } from "./request.js";
 
 /** Bits of a command id. The uppermost bit stays 0, so that no id is 0xffff, which has a meaning of its own. */
 const CID_BITS = 15;
+/** The same where they don't count uses: an id is below the number of entries, so it is never 0xffff either. */
+const WHOLE_CID_BITS = 16;
 const TWO_32 = 2 ** 32;
 const nothing = (): void => {};
 
@@ -171,7 +173,7 @@ export class Slots {
     this.ids = new CommandIds(count);
     this.uses = new Uint16Array(count);
     this.firstId = firstId ?? 0;
-    const slotBits = firstId === undefined ? Math.ceil(Math.log2(count + 1)) : CID_BITS;
+    const slotBits = firstId === undefined ? Math.ceil(Math.log2(count + 1)) : WHOLE_CID_BITS;
     this.slotMask = 2 ** slotBits - 1;
     this.useStep = slotBits < CID_BITS ? 2 ** slotBits : 0;
     this.useMask = slotBits < CID_BITS ? 2 ** CID_BITS - 1 - this.slotMask : 0;

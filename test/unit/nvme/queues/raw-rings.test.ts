@@ -246,6 +246,8 @@ describe("queues handed to a worker", () => {
     sq.takeBack();
     expect(() => HandedQueues.take(never)).toThrow(StateError);
     const handed = sq.handOver();
+    // A wrong message takes nothing: the right one still can.
+    expect(() => HandedQueues.take({ ...handed, sqEntryWords: 20 })).toThrow(ArgumentError);
     const queues = HandedQueues.take(handed);
     expect(queues.isMine).toBe(true);
     expect(() => sq.takeBack()).toThrow(BusyError);
