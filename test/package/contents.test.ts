@@ -8,13 +8,13 @@ import { expect, inject, test } from "vitest";
 import { anchorsIn, linksIn } from "../docs/markdown.js";
 import { runIn } from "./support/project.js";
 
-const MAX_TARBALL_BYTES = 820_000;
+const MAX_TARBALL_BYTES = 830_000;
 
 const folder = join(inject("installed"), "node_modules", "iova");
 const read = (path: string): string => readFileSync(join(folder, path), "utf8");
 const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
 
-test("the tarball is smaller than 820 kB", () => {
+test("the tarball is smaller than 830 kB", () => {
   expect(inject("tarballBytes")).toBeLessThan(MAX_TARBALL_BYTES);
 });
 
