@@ -6,7 +6,8 @@ import { checkInteger, checkObject, show } from "../../core/check.js";
 import { ArgumentError, StateError } from "../../core/errors.js";
 import { SQE_WORDS, WIDE_SQE_WORDS } from "../spec/queue-entries.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
-import { SubmissionQueue } from "./submission-queue.js";
+import type { SubmissionQueue } from "./submission-queue.js";
+import { makeSubmissionQueue } from "./wide-submission-queue.js";
 
 /** First word of the shared state: which thread has the queues. The others: tail, head, phase. */
 export const HandOver = {
@@ -54,7 +55,7 @@ export class HandedQueues {
     const { sqid, cqid, sqWords, sqEntryWords, cqWords, doorbells, sqDoorbell, cqDoorbell, state } = handed;
     this.state = state;
     const entries = sqWords.length / sqEntryWords;
-    this.submission = new SubmissionQueue(sqid, entries, sqWords, doorbells, sqDoorbell, sqEntryWords);
+    this.submission = makeSubmissionQueue(sqEntryWords, sqid, entries, sqWords, doorbells, sqDoorbell);
     this.completion = new CompletionQueue(cqid, cqWords.length / CQE_WORDS, cqWords, doorbells, cqDoorbell);
     this.submission.moveTo(state[1] ?? 0);
     this.completion.moveTo(state[2] ?? 0, state[3] ?? 1);

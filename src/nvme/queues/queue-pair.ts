@@ -29,7 +29,8 @@ import { QueueMemory } from "./queue-memory.js";
 import { Request } from "./request.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { plainCommand, type Slot, Slots } from "./slots.js";
-import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
+import { SQE_WORDS, type SubmissionQueue } from "./submission-queue.js";
+import { makeSubmissionQueue } from "./wide-submission-queue.js";
 
 /** What a queue pair needs to know about its controller. */
 export interface QueuePairOptions {
@@ -128,7 +129,7 @@ export class QueuePair {
     this.memory = memory;
     const sqDoorbell = submissionDoorbell(id, doorbellStrideWords);
     const cqDoorbell = completionDoorbell(id, doorbellStrideWords);
-    this.sq = new SubmissionQueue(id, entries, memory.sqWords, doorbells, sqDoorbell, entryWords);
+    this.sq = makeSubmissionQueue(entryWords, id, entries, memory.sqWords, doorbells, sqDoorbell);
     this.cq = new CompletionQueue(id, entries, memory.cqWords, doorbells, cqDoorbell);
     this.slots = new Slots(depth, (index) => memory.listAt(index * listBytes), firstCommandId);
     this.deadlines = new Deadlines(depth, options.timeoutMs, this);

@@ -24,7 +24,8 @@ import {
   deleteSubmissionQueue,
 } from "./queue-commands.js";
 import { ringMemory } from "./ring-memory.js";
-import { SubmissionQueue } from "./submission-queue.js";
+import type { SubmissionQueue } from "./submission-queue.js";
+import { makeSubmissionQueue } from "./wide-submission-queue.js";
 
 /** Options of {@link NvmeRings.createCompletionQueue}. */
 export interface RawQueueOptions {
@@ -161,7 +162,7 @@ export class RawSubmissionQueue extends RawQueue {
     const doorbell = submissionDoorbell(id, host.strideWords);
     super(host, id, memory, doorbell, isOwn, "submission queue");
     const words = memory.memory.words.subarray(0, entries * entryWords);
-    this.ring = new SubmissionQueue(id, entries, words, host.doorbells(doorbell), doorbell, entryWords);
+    this.ring = makeSubmissionQueue(entryWords, id, entries, words, host.doorbells(doorbell), doorbell);
   }
 
   /** Announces the posted entries, also if doorbells aren't mapped. */

@@ -1,8 +1,5 @@
 /** A submission queue as a ring in memory. */
-import { show } from "../../core/check.js";
-import { ArgumentError } from "../../core/errors.js";
 import { publish, weaklyOrdered } from "../../sys/mmio.js";
-import { WIDE_SQE_WORDS } from "../spec/queue-entries.js";
 import { checkRingMemory } from "./ring-check.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { SQE_WORDS } from "./submission-entry.js";
@@ -10,6 +7,7 @@ import { SQE_WORDS } from "./submission-entry.js";
 export { SQE_WORDS };
 
 // Local constants: V8 compiles them into the code, and looks up imports and exports at each use.
+const SQE_SHIFT = 4;
 /** Largest index of an entry. */
 const MAX_INDEX = 0xffff;
 const mustPublish = weaklyOrdered;
@@ -22,7 +20,8 @@ export class SubmissionQueue {
   private tail = 0;
   private rung = 0;
   private shadow: ShadowDoorbells | undefined = undefined;
-  private readonly shift: number;
+  /** From one entry to the next, in 32-bit words: 16, or 32 on a controller with the quirk `entries-128-bytes`. */
+  readonly entryWords: number;
 
   /** @throws ArgumentError */
   constructor(
@@ -34,15 +33,14 @@ export class SubmissionQueue {
     readonly words: Uint32Array,
     private doorbells: Uint32Array,
     private readonly doorbell: number,
-    /** From one entry to the next, in 32-bit words: 16, or 32 for a controller with the quirk `entries-128-bytes`. */
-    readonly entryWords: number = SQE_WORDS,
   ) {
-    if (entryWords !== SQE_WORDS && entryWords !== WIDE_SQE_WORDS)
-      throw new ArgumentError(
-        `entryWords must be ${SQE_WORDS} or ${WIDE_SQE_WORDS}, got ${show(entryWords)}`,
-      );
-    checkRingMemory(id, entries, words, entryWords, doorbells, doorbell);
-    this.shift = Math.log2(entryWords);
+    this.entryWords = this.distance;
+    checkRingMemory(id, entries, words, this.entryWords, doorbells, doorbell);
+  }
+
+  /** What {@link entryWords} becomes. @internal */
+  protected get distance(): number {
+    return SQE_WORDS;
   }
 
   /**
@@ -69,7 +67,7 @@ export class SubmissionQueue {
   /** Index in {@link words} of the entry to fill next. */
   get slot(): number {
     // The mask changes nothing; it tells V8 that the index doesn't overflow.
-    return (this.tail & MAX_INDEX) << this.shift;
+    return (this.tail & MAX_INDEX) << SQE_SHIFT;
   }
 
   /** Posts the filled slot. Does not ring the doorbell. */
